@@ -1,0 +1,164 @@
+//! The command line: what each command takes, and what its exit code means.
+//!
+//! | code | meaning |
+//! | --- | --- |
+//! | 0 | done |
+//! | 1 | our fault |
+//! | 2 | wrong input: flags, configuration, data, model |
+//! | 3 | a plugin was refused or failed |
+//! | 4 | finished, but a metric's target was missed (only with `--require-targets`) |
+//! | 130 | interrupted; a checkpoint was written if training had begun |
+//!
+//! Data goes to stdout, talk to stderr.
+
+mod config;
+mod eval;
+mod plugin;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{data, pipeline};
+
+/// Train language models that write code, with human feedback and rewards that can be trusted.
+///
+/// Without a subcommand the whole pipeline runs: data, warm-up, training, evaluation, report.
+/// `rlhf --mode fast` needs neither files nor network.
+#[derive(Parser)]
+#[command(name = "rlhf", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Exit codes: 0 done, 1 our fault, 2 wrong input, 3 plugin refused or failed, \
+    4 a target was missed (with --require-targets), 130 interrupted.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    train: train::Args,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the pipeline (the same as no subcommand)
+    Train(Box<train::Args>),
+    /// Score predictions with any metrics
+    Eval(eval::Args),
+    /// Look at plugins
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Print the effective configuration
+    Config(Box<train::Args>),
+}
+
+/// A mistake in the flags that only shows once they are seen together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// A metric missed its target, and the user had asked to be told so.
+#[derive(Debug, thiserror::Error)]
+#[error("missed its target: {0}")]
+struct MissedTarget(String);
+
+/// Parses the command line, runs the command, prints an error once.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (debug, verbose) = match &cli.command {
+        None => (cli.train.debug, cli.train.verbose),
+        Some(Command::Train(args) | Command::Config(args)) => (args.debug, args.verbose),
+        Some(_) => (false, false),
+    };
+    start_logging(debug, verbose);
+    let result = match cli.command {
+        None => train::run(&cli.train),
+        Some(Command::Train(args)) => train::run(&args),
+        Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Plugin(command)) => plugin::run(&command),
+        Some(Command::Config(args)) => config::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of our output went away, as `| head` does.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", message(&error));
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn start_logging(debug: bool, verbose: bool) {
+    let default = match (debug, verbose) {
+        (true, _) => "rlhf=debug",
+        (false, true) => "rlhf=info",
+        (false, false) => "rlhf=warn",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(debug)
+        .without_time()
+        .init();
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// The chain on one line; the innermost error's hint on the next.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = format!("{error:#}");
+    let hint = error.chain().find_map(|cause| {
+        if let Some(error) = cause.downcast_ref::<pipeline::Error>() {
+            return error.hint();
+        }
+        None
+    });
+    if let Some(hint) = hint {
+        text.push_str("\nhint: ");
+        text.push_str(&hint);
+    }
+    text
+}
+
+/// The exit code by the first error in the chain that we know.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    const OUR_FAULT: u8 = 1;
+    const WRONG_INPUT: u8 = 2;
+    const PLUGIN: u8 = 3;
+    const MISSED_TARGET: u8 = 4;
+    const INTERRUPTED: u8 = 130;
+    error
+        .chain()
+        .find_map(|cause| {
+            if cause.is::<MissedTarget>() {
+                return Some(MISSED_TARGET);
+            }
+            if cause.is::<crate::plugin::Error>() {
+                return Some(PLUGIN);
+            }
+            if let Some(error) = cause.downcast_ref::<pipeline::Error>() {
+                use pipeline::Error;
+                return match error {
+                    Error::Interrupted { .. } => Some(INTERRUPTED),
+                    Error::Metric { .. } | Error::Plugin(_) => Some(PLUGIN),
+                    Error::Data(data::sources::Error::Plugin(_)) => Some(PLUGIN),
+                    Error::Input(_)
+                    | Error::Hub(_)
+                    | Error::Data(_)
+                    | Error::Weights(_)
+                    | Error::Tokenizer(_) => Some(WRONG_INPUT),
+                    Error::Trainer(_) | Error::Tensor { .. } | Error::Write { .. } => None,
+                };
+            }
+            let wrong_input = cause.is::<Usage>() || cause.is::<crate::config::Error>();
+            wrong_input.then_some(WRONG_INPUT)
+        })
+        .unwrap_or(OUR_FAULT)
+}

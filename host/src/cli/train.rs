@@ -1,0 +1,262 @@
+//! `rlhf [train]`: the whole pipeline.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+
+use super::{MissedTarget, Usage};
+use crate::config::data::OnBadRow;
+use crate::config::training::Method;
+use crate::config::{self, Config, Device, Mode};
+use crate::pipeline;
+use crate::plugin::Spec;
+use crate::report;
+use crate::tracking::console::Console;
+
+/// The flags of the Python project keep their names and meanings.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Predefined configuration [default: research; fast for a bare --plugin]
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
+    /// Configuration file, JSON or TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How the policy is trained [default: dpo]
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// Plugin: PATH[,name=NAME][,grant=encoder][,fuel=UNITS][,config={…}]; repeatable
+    #[arg(long, value_name = "PATH[,…]")]
+    pub plugin: Vec<String>,
+
+    /// Learning rate for training
+    #[arg(long, help_heading = "Training")]
+    pub learning_rate: Option<f64>,
+    /// Batch size for training
+    #[arg(long, help_heading = "Training")]
+    pub batch_size: Option<usize>,
+    /// Number of training epochs
+    #[arg(long, help_heading = "Training")]
+    pub epochs: Option<usize>,
+    /// Total number of training steps; whichever of epochs and steps ends first
+    #[arg(long, help_heading = "Training")]
+    pub steps: Option<usize>,
+    /// Steps of supervised warm-up before that
+    #[arg(long, help_heading = "Training")]
+    pub warm_up_steps: Option<usize>,
+    /// Longest prompt plus response, in tokens
+    #[arg(long, help_heading = "Training")]
+    pub max_length: Option<usize>,
+    /// Decides everything random
+    #[arg(long, help_heading = "Training")]
+    pub seed: Option<u64>,
+
+    /// Base model: a Hugging Face folder, a hub name, or builtin:tiny-code
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub model_name: Option<String>,
+    /// Reward model (used by PPO)
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub reward_model_name: Option<String>,
+    /// Longest response, in tokens
+    #[arg(long, help_heading = "Model")]
+    pub max_new_tokens: Option<usize>,
+    /// Device to use
+    #[arg(long, value_parser = device, value_name = "cpu|cuda|metal|auto", help_heading = "Hardware")]
+    pub device: Option<Device>,
+
+    /// Training data: CSV, JSON or JSON Lines
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub train_data_path: Option<PathBuf>,
+    /// Evaluation data
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub eval_data_path: Option<PathBuf>,
+    /// Human feedback data
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub human_feedback_path: Option<PathBuf>,
+    /// What to do with a row that can't be read
+    #[arg(long, value_parser = on_bad_row, value_name = "error|skip", help_heading = "Data")]
+    pub on_bad_row: Option<OnBadRow>,
+
+    /// Output directory for results
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub output_dir: Option<PathBuf>,
+    /// Name of the experiment: a folder in the output directory
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    pub experiment_name: Option<String>,
+    /// Replace the results of an earlier run in the same folder
+    #[arg(long, help_heading = "Output")]
+    pub overwrite: bool,
+
+    /// Held-out tasks to evaluate at most; 0: all
+    #[arg(long, value_name = "N", help_heading = "Evaluation")]
+    pub eval_tasks: Option<usize>,
+    #[arg(long, help_heading = "Evaluation")]
+    pub target_bertscore: Option<f64>,
+    #[arg(long, help_heading = "Evaluation")]
+    pub target_codebleu: Option<f64>,
+    #[arg(long, help_heading = "Evaluation")]
+    pub target_bleu: Option<f64>,
+    #[arg(long, help_heading = "Evaluation")]
+    pub target_rouge: Option<f64>,
+    #[arg(long, help_heading = "Evaluation")]
+    pub target_ruby: Option<f64>,
+    /// Exit with 4 if a metric misses its target
+    #[arg(long, help_heading = "Evaluation")]
+    pub require_targets: bool,
+
+    /// Check everything, print the plan, train nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Log what happens inside
+    #[arg(long)]
+    pub debug: bool,
+    /// Log more
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+fn device(text: &str) -> Result<Device, String> {
+    match text {
+        "auto" => Ok(Device::Auto),
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Ok(Device::Cuda),
+        "metal" => Ok(Device::Metal),
+        _ => Err("expected cpu, cuda, metal or auto".into()),
+    }
+}
+
+fn on_bad_row(text: &str) -> Result<OnBadRow, String> {
+    match text {
+        "error" => Ok(OnBadRow::Error),
+        "skip" => Ok(OnBadRow::Skip),
+        _ => Err("expected error or skip".into()),
+    }
+}
+
+/// Preset, then file, then flags, checked.
+///
+/// # Errors
+/// The file or a value is wrong.
+pub fn effective_config(args: &Args) -> Result<Config, config::Error> {
+    let bare_plugin = args.model_name.is_none() && args.config.is_none() && !has_data(args);
+    let mode = match args.mode {
+        Some(mode) => mode,
+        // `rlhf --plugin metrics/codebleu.wasm`, and nothing else, shows the plugin at work.
+        None if !args.plugin.is_empty() && bare_plugin => Mode::Fast,
+        None => Mode::Research,
+    };
+    let mut config = mode.config();
+    if let Some(path) = &args.config {
+        config = config::file::overlay(&config, path)?;
+    }
+    args.apply(&mut config);
+    config.validate()?;
+    Ok(config)
+}
+
+fn has_data(args: &Args) -> bool {
+    [
+        &args.train_data_path,
+        &args.eval_data_path,
+        &args.human_feedback_path,
+    ]
+    .into_iter()
+    .any(Option::is_some)
+}
+
+impl Args {
+    fn apply(&self, config: &mut Config) {
+        fn set<T: Clone>(target: &mut T, flag: &Option<T>) {
+            if let Some(value) = flag {
+                target.clone_from(value);
+            }
+        }
+        fn set_some<T: Clone>(target: &mut Option<T>, flag: &Option<T>) {
+            if flag.is_some() {
+                target.clone_from(flag);
+            }
+        }
+        set(&mut config.seed, &self.seed);
+        set(&mut config.output_dir, &self.output_dir);
+        set_some(&mut config.experiment_name, &self.experiment_name);
+        set(&mut config.model.base_model_name, &self.model_name);
+        set(&mut config.model.reward_model_name, &self.reward_model_name);
+        set(&mut config.model.device, &self.device);
+        set_some(&mut config.training.method, &self.method);
+        set(&mut config.training.learning_rate, &self.learning_rate);
+        set(&mut config.training.batch_size, &self.batch_size);
+        set(&mut config.training.epochs, &self.epochs);
+        set(&mut config.training.steps, &self.steps);
+        set(&mut config.training.max_length, &self.max_length);
+        set(&mut config.warm_up.steps, &self.warm_up_steps);
+        set(&mut config.generation.max_new_tokens, &self.max_new_tokens);
+        set_some(&mut config.data.train_data_path, &self.train_data_path);
+        set_some(&mut config.data.eval_data_path, &self.eval_data_path);
+        set_some(&mut config.data.human_feedback_path, &self.human_feedback_path);
+        set(&mut config.data.on_bad_row, &self.on_bad_row);
+        set(&mut config.evaluation.tasks_max, &self.eval_tasks);
+        set(&mut config.evaluation.target_bertscore, &self.target_bertscore);
+        set(&mut config.evaluation.target_codebleu, &self.target_codebleu);
+        set(&mut config.evaluation.target_bleu, &self.target_bleu);
+        set(&mut config.evaluation.target_rouge, &self.target_rouge);
+        set(&mut config.evaluation.target_ruby, &self.target_ruby);
+    }
+}
+
+/// Runs the pipeline and prints its summary.
+///
+/// # Errors
+/// Whatever ended it; see the exit codes in [`super`].
+pub fn run(args: &Args) -> Result<()> {
+    let config = effective_config(args)?;
+    if config.training.method == Some(Method::Ppo) {
+        return Err(Usage(
+            "`--method ppo` is not part of this version\nhint: `--method dpo` trains on preferences, or on pairs of the model's own samples".into(),
+        )
+        .into());
+    }
+    let mut specs = args
+        .plugin
+        .iter()
+        .map(|text| Spec::parse(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    for entry in &config.plugins {
+        specs.push(pipeline::spec_of(entry)?);
+    }
+    let plan = pipeline::Plan::prepare(config, &specs)?;
+    if args.dry_run {
+        print!("{}", plan.describe());
+        return Ok(());
+    }
+    let interrupt = interrupt_flag()?;
+    let summary = plan.run(args.overwrite, Box::new(Console::new()), &interrupt)?;
+    print!("{}", report::tables::summary(&summary));
+    if args.require_targets {
+        let missed: Vec<String> = summary
+            .targets
+            .iter()
+            .filter(|target| target.met == Some(false))
+            .map(|target| target.metric.clone())
+            .collect();
+        if !missed.is_empty() {
+            return Err(MissedTarget(missed.join(", ")).into());
+        }
+    }
+    Ok(())
+}
+
+/// Set by the first Ctrl-C or SIGTERM; a second one ends the process at once.
+fn interrupt_flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&flag);
+    ctrlc::set_handler(move || {
+        if seen.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        eprintln!("\ninterrupted: finishing the step; once more stops at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(flag)
+}

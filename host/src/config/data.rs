@@ -1,0 +1,48 @@
+//! `[data]`: where the examples come from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What happens when a row of a data file can't be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadRow {
+    /// The run ends before it begins, naming the row.
+    #[default]
+    Error,
+    /// The row is left out and counted.
+    Skip,
+}
+
+/// Files and how to read them. Without files, the embedded tasks are used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// Demonstrations (`prompt,response[,rating]`) or preferences
+    /// (`prompt,chosen,rejected`); CSV, JSON or JSON Lines.
+    pub train_data_path: Option<PathBuf>,
+    /// Held-out tasks (`prompt,reference`). Without it, part of the training data is held out.
+    pub eval_data_path: Option<PathBuf>,
+    /// Ratings (`prompt,response,rating[,logits]`) or preferences.
+    pub human_feedback_path: Option<PathBuf>,
+    /// Field to column, where a file names its columns otherwise: `{"prompt": "question"}`.
+    pub columns: BTreeMap<String, String>,
+    pub on_bad_row: OnBadRow,
+    /// Part of the training data that is held out where no evaluation data are given. Default 0.2.
+    pub eval_fraction: f64,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            train_data_path: None,
+            eval_data_path: None,
+            human_feedback_path: None,
+            columns: BTreeMap::new(),
+            on_bad_row: OnBadRow::Error,
+            eval_fraction: 0.2,
+        }
+    }
+}

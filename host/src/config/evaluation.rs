@@ -1,0 +1,53 @@
+//! `[evaluation]`: metrics on held-out tasks, and what they should reach.
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of the evaluation. Targets are the Python project's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evaluation {
+    /// Metrics computed besides those given by `--plugin`: names of shipped components.
+    pub metrics: Vec<String>,
+    /// Held-out tasks at most; 0: all. Default 0.
+    pub tasks_max: usize,
+    /// Resamples behind each 95 % interval. Default 1000.
+    pub bootstrap_samples: usize,
+    /// Semantic similarity. Default 0.7.
+    pub target_bertscore: f64,
+    /// Default 0.6.
+    pub target_codebleu: f64,
+    /// Default 0.4.
+    pub target_bleu: f64,
+    /// Default 0.5.
+    pub target_rouge: f64,
+    /// Default 0.3.
+    pub target_ruby: f64,
+}
+
+impl Default for Evaluation {
+    fn default() -> Self {
+        Self {
+            metrics: vec!["bleu".into(), "codebleu".into()],
+            tasks_max: 0,
+            bootstrap_samples: 1000,
+            target_bertscore: 0.7,
+            target_codebleu: 0.6,
+            target_bleu: 0.4,
+            target_rouge: 0.5,
+            target_ruby: 0.3,
+        }
+    }
+}
+
+impl Evaluation {
+    /// Each metric with a target, in the order users know them.
+    pub fn targets(&self) -> [(&'static str, f64); 5] {
+        [
+            ("bertscore", self.target_bertscore),
+            ("codebleu", self.target_codebleu),
+            ("bleu", self.target_bleu),
+            ("rouge", self.target_rouge),
+            ("ruby", self.target_ruby),
+        ]
+    }
+}

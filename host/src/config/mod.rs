@@ -1,0 +1,258 @@
+//! A run's settings, one file a section.
+//!
+//! Layers, later ones win: the defaults in each section's `Default`, the
+//! preset of `--mode`, a configuration file (JSON as in the Python project, or
+//! TOML), the flags. Everything is checked by [`Config::validate`] before
+//! anything is loaded.
+
+pub mod data;
+pub mod dpo;
+pub mod evaluation;
+pub mod file;
+pub mod generation;
+pub mod model;
+pub mod plugins;
+pub mod preferences;
+pub mod presets;
+pub mod training;
+pub mod warm_up;
+
+pub use data::Data;
+pub use dpo::Dpo;
+pub use evaluation::Evaluation;
+pub use generation::Generation;
+pub use model::{Device, Model};
+pub use plugins::PluginEntry;
+pub use preferences::Preferences;
+pub use presets::Mode;
+pub use training::{Method, Schedule, Training};
+pub use warm_up::WarmUp;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything a run can be told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Decides everything random. Default 42, the Python project's.
+    pub seed: u64,
+    /// The run's folder. Default `runs/rlhf`.
+    pub output_dir: PathBuf,
+    /// Name of the experiment; if given, the run's folder is `output_dir/experiment_name`.
+    pub experiment_name: Option<String>,
+    pub model: Model,
+    pub data: Data,
+    pub training: Training,
+    pub warm_up: WarmUp,
+    pub preferences: Preferences,
+    pub dpo: Dpo,
+    pub generation: Generation,
+    pub evaluation: Evaluation,
+    pub plugins: Vec<PluginEntry>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: 42,
+            output_dir: PathBuf::from("runs/rlhf"),
+            experiment_name: None,
+            model: Model::default(),
+            data: Data::default(),
+            training: Training::default(),
+            warm_up: WarmUp::default(),
+            preferences: Preferences::default(),
+            dpo: Dpo::default(),
+            generation: Generation::default(),
+            evaluation: Evaluation::default(),
+            plugins: Vec::new(),
+        }
+    }
+}
+
+/// What is wrong with a setting or a file of settings.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("config `{path}`: cannot read it: {source}{hint}", hint = hint_line("check the path given to --config"))]
+    Read {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("config `{path}`, line {line}: {problem}{hint}", hint = hint_line(hint))]
+    Parse {
+        path: String,
+        line: usize,
+        problem: String,
+        hint: String,
+    },
+    #[error("`{key}` is {found}; expected {expected}{hint}", hint = hint_line(hint))]
+    Value {
+        key: &'static str,
+        found: String,
+        expected: &'static str,
+        hint: &'static str,
+    },
+}
+
+fn hint_line(hint: &str) -> String {
+    if hint.is_empty() {
+        String::new()
+    } else {
+        format!("\nhint: {hint}")
+    }
+}
+
+impl Config {
+    /// The folder of this run.
+    pub fn run_folder(&self) -> PathBuf {
+        match &self.experiment_name {
+            Some(name) => self.output_dir.join(name),
+            None => self.output_dir.clone(),
+        }
+    }
+
+    /// Checks every value's range.
+    ///
+    /// # Errors
+    /// The first value out of range, by its key.
+    pub fn validate(&self) -> Result<(), Error> {
+        let Config {
+            training,
+            warm_up,
+            preferences,
+            dpo,
+            generation,
+            evaluation,
+            data,
+            ..
+        } = self;
+        let positive = "a number above 0";
+        let count = "a whole number, 1 or more";
+        let fraction = "a number from 0 to 1";
+        let checks: &[(&'static str, f64, bool, &'static str)] = &[
+            check("training.learning_rate", training.learning_rate, above_zero, positive),
+            check("training.batch_size", training.batch_size as f64, one_or_more, count),
+            check(
+                "training.gradient_accumulation_steps",
+                training.gradient_accumulation_steps as f64,
+                one_or_more,
+                count,
+            ),
+            check("training.epochs", training.epochs as f64, one_or_more, count),
+            check("training.ppo_epochs", training.ppo_epochs as f64, one_or_more, count),
+            check("training.warmup_ratio", training.warmup_ratio, in_unit, fraction),
+            check("training.max_grad_norm", training.max_grad_norm, not_negative, "0 (off) or more"),
+            check("training.weight_decay", training.weight_decay, not_negative, "0 or more"),
+            check("training.adam_beta1", training.adam_beta1, in_unit, fraction),
+            check("training.adam_beta2", training.adam_beta2, in_unit, fraction),
+            check("training.adam_epsilon", training.adam_epsilon, above_zero, positive),
+            check("training.max_length", training.max_length as f64, two_or_more, "2 tokens or more"),
+            check("warm_up.learning_rate", warm_up.learning_rate, above_zero, positive),
+            check("warm_up.weight_decay", warm_up.weight_decay, not_negative, "0 or more"),
+            check("warm_up.batch_size", warm_up.batch_size as f64, one_or_more, count),
+            check(
+                "preferences.samples_per_prompt",
+                preferences.samples_per_prompt as f64,
+                two_or_more,
+                "2 or more: one response can't be preferred to itself",
+            ),
+            check("preferences.margin_min", preferences.margin_min, not_negative, "0 or more"),
+            check("dpo.beta", dpo.beta, above_zero, positive),
+            check("generation.max_new_tokens", generation.max_new_tokens as f64, one_or_more, count),
+            check("generation.temperature", generation.temperature, not_negative, "0 (greedy) or more"),
+            check("generation.top_p", generation.top_p, |p| p > 0.0 && p <= 1.0, "above 0, up to 1"),
+            check("generation.batch_size", generation.batch_size as f64, one_or_more, count),
+            check(
+                "evaluation.bootstrap_samples",
+                evaluation.bootstrap_samples as f64,
+                |n| n >= 100.0,
+                "100 or more",
+            ),
+            check("data.eval_fraction", data.eval_fraction, |f| f > 0.0 && f < 1.0, "above 0, below 1"),
+        ];
+        for &(key, found, fine, expected) in checks {
+            if !fine {
+                return Err(Error::Value {
+                    key,
+                    found: found.to_string(),
+                    expected,
+                    hint: "",
+                });
+            }
+        }
+        if let Some(name) = &self.experiment_name
+            && (name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.'))
+        {
+            return Err(Error::Value {
+                key: "experiment_name",
+                found: format!("`{name}`"),
+                expected: "a plain folder name",
+                hint: "`output_dir` takes a path",
+            });
+        }
+        Ok(())
+    }
+}
+
+type Check = (&'static str, f64, bool, &'static str);
+
+fn check(
+    key: &'static str,
+    value: f64,
+    fine: impl Fn(f64) -> bool,
+    expected: &'static str,
+) -> Check {
+    // A NaN compares false with everything, so it is never fine.
+    (key, value, value.is_finite() && fine(value), expected)
+}
+
+fn above_zero(value: f64) -> bool {
+    value > 0.0
+}
+fn not_negative(value: f64) -> bool {
+    value >= 0.0
+}
+fn one_or_more(value: f64) -> bool {
+    value >= 1.0
+}
+fn two_or_more(value: f64) -> bool {
+    value >= 2.0
+}
+fn in_unit(value: f64) -> bool {
+    (0.0..=1.0).contains(&value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Would catch a value that is out of range and trained with all the same.
+    fn check(change: impl Fn(&mut Config), expected: Option<&str>) {
+        let mut config = Config::default();
+        change(&mut config);
+        let found = config.validate().err().map(|error| error.to_string());
+        match expected {
+            None => assert_eq!(found, None),
+            Some(expected) => assert_eq!(found.as_deref(), Some(expected)),
+        }
+    }
+
+    #[test]
+    fn ranges() {
+        check(|_| {}, None);
+        check(
+            |config| config.training.learning_rate = f64::NAN,
+            Some("`training.learning_rate` is NaN; expected a number above 0"),
+        );
+        check(
+            |config| config.generation.top_p = 0.0,
+            Some("`generation.top_p` is 0; expected above 0, up to 1"),
+        );
+        check(
+            |config| config.experiment_name = Some("a/b".into()),
+            Some("`experiment_name` is `a/b`; expected a plain folder name\nhint: `output_dir` takes a path"),
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! `[training]`: what every trainer shares. The seed's section of that name.
+
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate moves after the warm-up steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Stays at the peak.
+    Constant,
+    /// Falls linearly to zero at the last step.
+    Linear,
+    /// Falls along half a cosine to zero at the last step.
+    Cosine,
+}
+
+/// How the policy is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Proximal Policy Optimization
+    Ppo,
+    /// Direct Preference Optimization
+    Dpo,
+}
+
+/// Settings of the optimizer and the loop around it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Training {
+    /// Unset: DPO, on the data's preferences or on pairs of the model's own samples.
+    pub method: Option<Method>,
+    /// Peak learning rate. Default 5e-6, the seed's.
+    pub learning_rate: f64,
+    /// Examples (for DPO: pairs) per optimizer step. Default 4, the seed's.
+    pub batch_size: usize,
+    /// Micro-batches whose gradients are summed before a step. Default 1.
+    pub gradient_accumulation_steps: usize,
+    /// Passes over the training data; whichever of `epochs` and `steps` ends first.
+    pub epochs: usize,
+    /// Optimizer steps at most; 0 means that `epochs` decides.
+    pub steps: usize,
+    /// Steps of linear warm-up, as a fraction of all steps, in [0, 1). Default 0.1.
+    pub warmup_ratio: f64,
+    /// Shape of the decay. Default cosine.
+    pub schedule: Schedule,
+    /// Largest global norm of the gradient; 0 switches clipping off. Default 1.0.
+    pub max_grad_norm: f64,
+    /// Decoupled weight decay of AdamW (Loshchilov & Hutter 2019). Default 0.
+    pub weight_decay: f64,
+    /// AdamW's β₁ and β₂. Defaults 0.9 and 0.999, torch's.
+    pub adam_beta1: f64,
+    pub adam_beta2: f64,
+    /// AdamW's ε. Default 1e-8, torch's.
+    pub adam_epsilon: f64,
+    /// Longest prompt plus response in tokens; longer prompts lose their beginning. Default 512.
+    pub max_length: usize,
+    /// Write a checkpoint each so many steps; 0: only at the end. Default 0.
+    pub save_steps: usize,
+    /// Passes over each batch of rollouts in PPO. The seed's key; used by PPO only.
+    pub ppo_epochs: usize,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            method: None,
+            learning_rate: 5e-6,
+            batch_size: 4,
+            gradient_accumulation_steps: 1,
+            epochs: 1,
+            steps: 0,
+            warmup_ratio: 0.1,
+            schedule: Schedule::Cosine,
+            max_grad_norm: 1.0,
+            weight_decay: 0.0,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            max_length: 512,
+            save_steps: 0,
+            ppo_epochs: 4,
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Judges responses with metric plugins.
+//!
+//! A metric's *corpus* value comes from the sum of its statistics, its *mean*
+//! from the samples' own scores; they differ, and both are reported. Which one
+//! is quoted is the metric's own word (its headline). Failures are counted,
+//! never scored as zero.
+
+pub mod bootstrap;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::plugin::metric::{Aggregation, Headline, Score};
+use crate::plugin::{Failure, Metric, Sample};
+use crate::random::Stream;
+
+/// A metric's scores of a set of samples.
+pub struct Scored {
+    /// In the samples' order.
+    pub per_sample: Vec<Result<Score, Failure>>,
+    /// Statistics of the samples that were scored; empty for a whole-corpus metric.
+    statistics: Vec<Vec<f64>>,
+    /// The corpus' score.
+    corpus: Result<Score, Failure>,
+}
+
+/// A metric's result over a set of samples, as it is reported.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MetricResult {
+    pub name: String,
+    /// One line that says how the number came about.
+    pub signature: String,
+    pub headline: Headline,
+    /// The headline's value; absent if nothing could be scored.
+    pub value: Option<f64>,
+    /// 95 % bootstrap interval of the value.
+    pub interval: Option<[f64; 2]>,
+    pub corpus: Option<f64>,
+    pub mean: Option<f64>,
+    /// Components of the headline's value.
+    pub components: BTreeMap<String, f64>,
+    pub higher_is_better: bool,
+    pub samples: usize,
+    /// Failures by kind; their samples are in none of the values.
+    pub failures: BTreeMap<String, usize>,
+    /// The first failure in full, with its sample.
+    pub first_failure: Option<String>,
+}
+
+/// Scores samples with one metric.
+pub fn score(metric: &Metric, samples: &[Sample]) -> Scored {
+    let descriptor = metric.descriptor();
+    if descriptor.aggregation == Aggregation::Whole {
+        let corpus = metric.score_whole(samples);
+        let per_sample = samples
+            .iter()
+            .map(|sample| metric.score_whole(std::slice::from_ref(sample)))
+            .collect();
+        return Scored {
+            per_sample,
+            statistics: Vec::new(),
+            corpus,
+        };
+    }
+    let lacking = |sample: &Sample| {
+        descriptor
+            .needs
+            .iter()
+            .find(|field| match field.as_str() {
+                "references" => sample.references.is_empty(),
+                "tests" => sample.tests.is_empty(),
+                "prompt" => sample.prompt.is_empty(),
+                "language" => sample.language.is_empty(),
+                _ => false,
+            })
+            .map(|field| Failure::Plugin {
+                code: "missing-field".into(),
+                message: format!("the sample has no {field}"),
+            })
+    };
+    let lacks: Vec<Option<Failure>> = samples.iter().map(lacking).collect();
+    let mut measured = if lacks.iter().all(Option::is_none) {
+        metric.measure(samples)
+    } else {
+        let complete: Vec<Sample> = samples
+            .iter()
+            .zip(&lacks)
+            .filter(|(_, lack)| lack.is_none())
+            .map(|(sample, _)| sample.clone())
+            .collect();
+        let mut complete = metric.measure(&complete).into_iter();
+        lacks
+            .into_iter()
+            .map(|lack| match lack {
+                Some(failure) => Err(failure),
+                None => complete.next().expect("one result per complete sample"),
+            })
+            .collect()
+    };
+    let scored: Vec<Vec<f64>> = measured
+        .iter()
+        .filter_map(|one| one.as_ref().ok().cloned())
+        .collect();
+    let mut scores = metric.score_samples(scored.clone()).into_iter();
+    let mut statistics = Vec::with_capacity(scored.len());
+    let mut per_sample = Vec::with_capacity(samples.len());
+    for (measured, vector) in measured.drain(..).scan(scored.into_iter(), |vectors, one| {
+        let vector = one.is_ok().then(|| vectors.next()).flatten();
+        Some((one, vector))
+    }) {
+        let score = match measured {
+            Ok(_) => scores.next().expect("one score per vector of statistics"),
+            Err(failure) => Err(failure),
+        };
+        // A sample whose statistics can't be scored must not weigh in the corpus either.
+        if score.is_ok() {
+            statistics.extend(vector);
+        }
+        per_sample.push(score);
+    }
+    let corpus = if statistics.is_empty() {
+        Err(Failure::BadResult {
+            message: "no sample could be scored".into(),
+        })
+    } else {
+        metric
+            .score_corpora(vec![bootstrap::sum(&statistics)])
+            .pop()
+            .expect("one corpus has one score")
+    };
+    Scored {
+        per_sample,
+        statistics,
+        corpus,
+    }
+}
+
+/// Puts a metric's scores into what is reported, with `resamples` behind the interval.
+pub fn summarise(
+    metric: &Metric,
+    samples: &[Sample],
+    scored: &Scored,
+    resamples: usize,
+    rng: Stream,
+) -> MetricResult {
+    let descriptor = metric.descriptor();
+    let values: Vec<&Score> = scored
+        .per_sample
+        .iter()
+        .filter_map(|score| score.as_ref().ok())
+        .collect();
+    let singles: Vec<f64> = values.iter().map(|score| score.value).collect();
+    let mean = (!singles.is_empty()).then(|| mean(&singles));
+    let corpus = scored.corpus.as_ref().ok();
+    let (value, interval, components) = match descriptor.headline {
+        Headline::Mean => (
+            mean,
+            bootstrap::of_mean(&singles, resamples, rng),
+            mean_components(&values, descriptor.components.len()),
+        ),
+        Headline::Corpus => (
+            corpus.map(|score| score.value),
+            bootstrap::of_corpus(metric, &scored.statistics, resamples, rng),
+            corpus
+                .map(|score| score.components.clone())
+                .unwrap_or_default(),
+        ),
+    };
+    let mut failures = BTreeMap::new();
+    let mut first_failure = None;
+    for (score, sample) in scored.per_sample.iter().zip(samples) {
+        if let Err(failure) = score {
+            *failures.entry(failure.kind().to_owned()).or_insert(0) += 1;
+            first_failure.get_or_insert_with(|| format!("sample `{}`: {failure}", sample.id));
+        }
+    }
+    if let (Err(failure), None) = (&scored.corpus, &first_failure) {
+        first_failure = Some(format!("corpus: {failure}"));
+    }
+    MetricResult {
+        name: metric.name().to_owned(),
+        signature: metric.signature(),
+        headline: descriptor.headline,
+        value,
+        interval,
+        corpus: corpus.map(|score| score.value),
+        mean,
+        components: descriptor
+            .components
+            .iter()
+            .cloned()
+            .zip(components)
+            .collect(),
+        higher_is_better: descriptor.higher_is_better,
+        samples: samples.len(),
+        failures,
+        first_failure,
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn mean_components(scores: &[&Score], count: usize) -> Vec<f64> {
+    if scores.is_empty() {
+        return Vec::new();
+    }
+    (0..count)
+        .map(|at| {
+            let column: Vec<f64> = scores.iter().map(|score| score.components[at]).collect();
+            mean(&column)
+        })
+        .collect()
+}

@@ -1,0 +1,7 @@
+//! The `rlhf` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rlhf::cli::main()
+}

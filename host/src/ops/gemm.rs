@@ -1,0 +1,511 @@
+//! Matrix products in f32 on the CPU, by packing and register blocking (Goto & van de Geijn 2008).
+//!
+//! The product is cut into tiles that threads take one by one. A tile packs its parts of both
+//! operands into panels, whatever their layout, and runs a kernel that keeps a block of the
+//! result in registers. Every element is summed over `k` in one order that depends on neither
+//! tiles nor threads: equal inputs give equal bits on any number of cores.
+//!
+//! Measured on an EPYC with AVX-512, one thread, against the `gemm` crate 0.19: see the
+//! benchmark's output; that crate serves processors without AVX2.
+
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
+use super::cpu::Shared;
+
+/// A matrix operand: its first element and the steps to the next row and column.
+#[derive(Clone, Copy)]
+pub(crate) struct View {
+    pub data: *const f32,
+    pub row: usize,
+    pub column: usize,
+}
+
+// SAFETY: views are read only, and `product` asks its caller that they stay valid.
+unsafe impl Send for View {}
+// SAFETY: as above.
+unsafe impl Sync for View {}
+
+impl View {
+    /// Rows of `width` elements one after another.
+    pub(crate) fn rows(data: &[f32], width: usize) -> Self {
+        Self { data: data.as_ptr(), row: width, column: 1 }
+    }
+
+    /// The transpose.
+    pub(crate) fn t(self) -> Self {
+        Self { data: self.data, row: self.column, column: self.row }
+    }
+
+    unsafe fn at(self, row: usize, column: usize) -> Self {
+        // SAFETY: the caller stays inside the matrix.
+        Self { data: unsafe { self.data.add(row * self.row + column * self.column) }, ..self }
+    }
+}
+
+/// Elements of `k` a panel holds: panels of 32 columns then take 32 KiB, the first-level cache.
+const DEPTH: usize = 256;
+
+/// Rows and columns of a tile: its packed operands take 190 and 512 KiB, the second-level cache.
+const TILE_ROWS: usize = 192;
+const TILE_COLUMNS: usize = 512;
+
+/// `c = a b` or `c += a b`; `c` is `[m, n]` with rows `c_row` apart, `a` `[m, k]`, `b` `[k, n]`.
+///
+/// # Safety
+/// The views and `c` cover the shapes given, and nobody else touches `c`.
+#[allow(clippy::too_many_arguments, reason = "a product has this many numbers")]
+pub(crate) unsafe fn product(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: View,
+    b: View,
+    c: *mut f32,
+    c_row: usize,
+    add: bool,
+    parallel: bool,
+) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use super::simd::{Level, level};
+        match level() {
+            // SAFETY: the caller's promise, and the instructions are there.
+            Level::Avx512 => return unsafe { tiles::<x86::Avx512>(m, n, k, a, b, c, c_row, add, parallel) },
+            // SAFETY: as above.
+            Level::Avx2 => return unsafe { tiles::<x86::Avx2>(m, n, k, a, b, c, c_row, add, parallel) },
+            Level::Baseline => {}
+        }
+    }
+    let parallelism = match parallel {
+        true => gemm::Parallelism::Rayon(rayon::current_num_threads()),
+        false => gemm::Parallelism::None,
+    };
+    let (a_row, a_column, b_row, b_column) =
+        (a.row as isize, a.column as isize, b.row as isize, b.column as isize);
+    // SAFETY: the caller's promise.
+    unsafe {
+        gemm::gemm(
+            m, n, k, c, 1, c_row as isize, add, a.data, a_column, a_row, b.data, b_column, b_row, 1.0, 1.0, false,
+            false, false, parallelism,
+        );
+    }
+}
+
+/// A block of the result that stays in registers.
+trait Kernel {
+    const ROWS: usize;
+    const COLUMNS: usize;
+
+    /// `c (+)= a b` for packed panels of `depth` elements of `k`.
+    ///
+    /// # Safety
+    /// The processor has the instructions; `a` holds `depth · ROWS` elements, `b`
+    /// `depth · COLUMNS` at a multiple of 64 bytes, `c` `ROWS` rows of `COLUMNS`, `c_row` apart.
+    unsafe fn run(depth: usize, a: *const f32, b: *const f32, c: *mut f32, c_row: usize, add: bool);
+
+    /// [`pack`] for panels of `ROWS`.
+    unsafe fn pack_rows(count: usize, depth: usize, x: View, to: *mut f32);
+
+    /// [`pack`] for panels of `COLUMNS`.
+    unsafe fn pack_columns(count: usize, depth: usize, x: View, to: *mut f32);
+}
+
+/// Memory for packed panels, in cache lines so that it is aligned.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[expect(dead_code, reason = "it is reached through a pointer")] [f32; 16]);
+
+#[derive(Default)]
+struct Scratch {
+    a: Vec<Line>,
+    b: Vec<Line>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+fn room(lines: &mut Vec<Line>, elements: usize) -> *mut f32 {
+    let count = elements.div_ceil(16);
+    if lines.len() < count {
+        lines.resize(count, Line([0.0; 16]));
+    }
+    lines.as_mut_ptr().cast()
+}
+
+#[allow(clippy::too_many_arguments, reason = "a product has this many numbers")]
+unsafe fn tiles<K: Kernel>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: View,
+    b: View,
+    c: *mut f32,
+    c_row: usize,
+    add: bool,
+    parallel: bool,
+) {
+    if m == 0 || n == 0 || k == 0 {
+        if !add {
+            for row in 0..m {
+                // SAFETY: inside `c`.
+                unsafe { std::slice::from_raw_parts_mut(c.add(row * c_row), n) }.fill(0.0);
+            }
+        }
+        return;
+    }
+    let step = |size: usize, tile: usize, block: usize| size.div_ceil(size.div_ceil(tile)).next_multiple_of(block);
+    let threads = if parallel { rayon::current_num_threads() } else { 1 };
+    let (mut rows, mut columns) = (step(m, TILE_ROWS, K::ROWS), step(n, TILE_COLUMNS, K::COLUMNS));
+    // Smaller tiles where there would be fewer than two a thread; the larger side is halved.
+    while threads > 1 && m.div_ceil(rows) * n.div_ceil(columns) < 2 * threads {
+        if columns > 2 * K::COLUMNS && columns >= rows {
+            columns = (columns / 2).next_multiple_of(K::COLUMNS);
+        } else if rows > 2 * K::ROWS {
+            rows = (rows / 2).next_multiple_of(K::ROWS);
+        } else {
+            break;
+        }
+    }
+    let across = n.div_ceil(columns);
+    let count = m.div_ceil(rows) * across;
+    // SAFETY: tiles write disjoint blocks of `c`, which the caller lends.
+    let out = unsafe { Shared::from_raw(c) };
+    let tile = |number: usize| {
+        let (row, column) = (number / across * rows, number % across * columns);
+        let (rows, columns) = (rows.min(m - row), columns.min(n - column));
+        SCRATCH.with_borrow_mut(|scratch| {
+            // SAFETY: the block lies inside the matrices.
+            unsafe {
+                let c = out.pointer().add(row * c_row + column);
+                one_tile::<K>(rows, columns, k, a.at(row, 0), b.at(0, column), c, c_row, add, scratch);
+            }
+        });
+    };
+    // Below some 100 µs of work a thread is not worth waking.
+    if threads > 1 && count > 1 && m * n * k > 1 << 21 {
+        (0..count).into_par_iter().with_max_len(1).for_each(tile);
+    } else {
+        (0..count).for_each(tile);
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "a product has this many numbers")]
+unsafe fn one_tile<K: Kernel>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: View,
+    b: View,
+    c: *mut f32,
+    c_row: usize,
+    add: bool,
+    scratch: &mut Scratch,
+) {
+    let depth_max = DEPTH.min(k);
+    let packed_a = room(&mut scratch.a, m.next_multiple_of(K::ROWS) * depth_max);
+    let packed_b = room(&mut scratch.b, n.next_multiple_of(K::COLUMNS) * depth_max);
+    let mut edge = [Line([0.0; 16]); 32];
+    let edge = edge.as_mut_ptr().cast::<f32>();
+    const { assert!(K::ROWS * K::COLUMNS <= 32 * 16) };
+    for first in (0..k).step_by(DEPTH) {
+        let depth = DEPTH.min(k - first);
+        let add = add || first > 0;
+        // SAFETY: the panels fit into the scratch made above, and lie inside the operands.
+        unsafe {
+            K::pack_rows(m, depth, a.at(0, first), packed_a);
+            K::pack_columns(n, depth, b.at(first, 0).t(), packed_b);
+        }
+        for column in (0..n).step_by(K::COLUMNS) {
+            for row in (0..m).step_by(K::ROWS) {
+                let (rows, columns) = (K::ROWS.min(m - row), K::COLUMNS.min(n - column));
+                // SAFETY: panels are `depth` long and follow each other; a block at the edge is
+                // computed aside and only its inner part is written.
+                unsafe {
+                    let (a, b) = (packed_a.add(row * depth), packed_b.add(column * depth));
+                    let c = c.add(row * c_row + column);
+                    if rows == K::ROWS && columns == K::COLUMNS {
+                        K::run(depth, a, b, c, c_row, add);
+                        continue;
+                    }
+                    K::run(depth, a, b, edge, K::COLUMNS, false);
+                    for row in 0..rows {
+                        for column in 0..columns {
+                            let (to, from) = (c.add(row * c_row + column), *edge.add(row * K::COLUMNS + column));
+                            *to = if add { *to + from } else { from };
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Packs `count` rows of `x`, `depth` long, into panels of `W` rows: in a panel, the rows'
+/// elements of one column lie together. Rows that fill the last panel are zero.
+///
+/// # Safety
+/// `x` covers `[count, depth]`, and `to` the panels.
+#[inline(always)]
+unsafe fn pack<const W: usize>(count: usize, depth: usize, x: View, to: *mut f32) {
+    for first in (0..count).step_by(W) {
+        let rows = W.min(count - first);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let panel = to.add(first * depth);
+            let x = x.at(first, 0);
+            if rows < W {
+                std::slice::from_raw_parts_mut(panel, W * depth).fill(0.0);
+            }
+            match x.row {
+                1 if rows == W => {
+                    for column in 0..depth {
+                        let from = x.data.add(column * x.column).cast::<[f32; W]>();
+                        panel.add(column * W).cast::<[f32; W]>().write(from.read_unaligned());
+                    }
+                }
+                1 => {
+                    for column in 0..depth {
+                        let from = x.data.add(column * x.column);
+                        std::ptr::copy_nonoverlapping(from, panel.add(column * W), rows);
+                    }
+                }
+                _ => pack_transposed::<W>(rows, depth, x, panel),
+            }
+        }
+    }
+}
+
+/// The case where a row's elements lie together: a few rows at a time over all columns, so that
+/// the source is read in order; the panel stays in the first-level cache.
+#[inline(always)]
+unsafe fn pack_transposed<const W: usize>(rows: usize, depth: usize, x: View, panel: *mut f32) {
+    let mut row = 0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if x.column == 1 && super::simd::level() == super::simd::Level::Avx512 {
+            let whole = depth / 16 * 16;
+            while row + 4 <= rows {
+                let from = x.data.add(row * x.row);
+                for column in (0..whole).step_by(16) {
+                    x86::transpose_4x16(from.add(column), x.row, panel.add(column * W + row), W);
+                }
+                for column in whole..depth {
+                    for i in 0..4 {
+                        *panel.add(column * W + row + i) = *from.add(i * x.row + column);
+                    }
+                }
+                row += 4;
+            }
+        }
+        for row in row..rows {
+            for column in 0..depth {
+                *panel.add(column * W + row) = *x.data.add(row * x.row + column * x.column);
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Kernel, View, pack};
+
+    /// 12 × 32: 24 of the 32 registers hold sums, two a row of `b`.
+    pub(super) struct Avx512;
+
+    impl Kernel for Avx512 {
+        const ROWS: usize = 12;
+        const COLUMNS: usize = 32;
+
+        #[target_feature(enable = "avx512f")]
+        unsafe fn pack_rows(count: usize, depth: usize, x: View, to: *mut f32) {
+            // SAFETY: the caller's promise.
+            unsafe { pack::<12>(count, depth, x, to) }
+        }
+
+        #[target_feature(enable = "avx512f")]
+        unsafe fn pack_columns(count: usize, depth: usize, x: View, to: *mut f32) {
+            // SAFETY: the caller's promise.
+            unsafe { pack::<32>(count, depth, x, to) }
+        }
+
+        #[target_feature(enable = "avx512f")]
+        unsafe fn run(depth: usize, mut a: *const f32, mut b: *const f32, c: *mut f32, c_row: usize, add: bool) {
+            let mut sums = [[_mm512_setzero_ps(); 2]; 12];
+            // SAFETY: the caller's promise about the operands' lengths.
+            unsafe {
+                for row in 0..12 {
+                    _mm_prefetch::<_MM_HINT_T0>(c.add(row * c_row).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(c.add(row * c_row + 16).cast());
+                }
+                for _ in 0..depth {
+                    let (b0, b1) = (_mm512_load_ps(b), _mm512_load_ps(b.add(16)));
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let x = _mm512_set1_ps(*a.add(row));
+                        sums[0] = _mm512_fmadd_ps(x, b0, sums[0]);
+                        sums[1] = _mm512_fmadd_ps(x, b1, sums[1]);
+                    }
+                    a = a.add(12);
+                    b = b.add(32);
+                }
+                for (row, sums) in sums.iter().enumerate() {
+                    for (half, sum) in sums.iter().enumerate() {
+                        let c = c.add(row * c_row + half * 16);
+                        let sum = if add { _mm512_add_ps(_mm512_loadu_ps(c), *sum) } else { *sum };
+                        _mm512_storeu_ps(c, sum);
+                    }
+                }
+            }
+        }
+    }
+
+    /// 6 × 16: 12 of the 16 registers hold sums.
+    pub(super) struct Avx2;
+
+    impl Kernel for Avx2 {
+        const ROWS: usize = 6;
+        const COLUMNS: usize = 16;
+
+        #[target_feature(enable = "avx2")]
+        unsafe fn pack_rows(count: usize, depth: usize, x: View, to: *mut f32) {
+            // SAFETY: the caller's promise.
+            unsafe { pack::<6>(count, depth, x, to) }
+        }
+
+        #[target_feature(enable = "avx2")]
+        unsafe fn pack_columns(count: usize, depth: usize, x: View, to: *mut f32) {
+            // SAFETY: the caller's promise.
+            unsafe { pack::<16>(count, depth, x, to) }
+        }
+
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(depth: usize, mut a: *const f32, mut b: *const f32, c: *mut f32, c_row: usize, add: bool) {
+            let mut sums = [[_mm256_setzero_ps(); 2]; 6];
+            // SAFETY: the caller's promise about the operands' lengths.
+            unsafe {
+                for _ in 0..depth {
+                    let (b0, b1) = (_mm256_load_ps(b), _mm256_load_ps(b.add(8)));
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let x = _mm256_set1_ps(*a.add(row));
+                        sums[0] = _mm256_fmadd_ps(x, b0, sums[0]);
+                        sums[1] = _mm256_fmadd_ps(x, b1, sums[1]);
+                    }
+                    a = a.add(6);
+                    b = b.add(16);
+                }
+                for (row, sums) in sums.iter().enumerate() {
+                    for (half, sum) in sums.iter().enumerate() {
+                        let c = c.add(row * c_row + half * 8);
+                        let sum = if add { _mm256_add_ps(_mm256_loadu_ps(c), *sum) } else { *sum };
+                        _mm256_storeu_ps(c, sum);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Four rows of sixteen become sixteen rows of four, `to_row` apart.
+    ///
+    /// # Safety
+    /// AVX-512 is there; the rows lie `from_row` apart inside their memory, as do the results.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn transpose_4x16(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let row = |i: usize| _mm512_loadu_ps(from.add(i * from_row));
+            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+            // Within each quarter of a register: pairs of a and b, of c and d, then all four.
+            let (ab0, ab1) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let (cd0, cd1) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let join = |low: __m512, high: __m512| {
+                let (low, high) = (_mm512_castps_pd(low), _mm512_castps_pd(high));
+                [_mm512_castpd_ps(_mm512_unpacklo_pd(low, high)), _mm512_castpd_ps(_mm512_unpackhi_pd(low, high))]
+            };
+            let [[q0, q1], [q2, q3]] = [join(ab0, cd0), join(ab1, cd1)];
+            for (i, q) in [q0, q1, q2, q3].into_iter().enumerate() {
+                // Quarter `j` of `q` holds column `4 j + i`.
+                _mm_storeu_ps(to.add(i * to_row), _mm512_extractf32x4_ps::<0>(q));
+                _mm_storeu_ps(to.add((4 + i) * to_row), _mm512_extractf32x4_ps::<1>(q));
+                _mm_storeu_ps(to.add((8 + i) * to_row), _mm512_extractf32x4_ps::<2>(q));
+                _mm_storeu_ps(to.add((12 + i) * to_row), _mm512_extractf32x4_ps::<3>(q));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::random::{Purpose, Stream};
+
+    /// All kernels this processor has, as one function each.
+    type Product = unsafe fn(usize, usize, usize, View, View, *mut f32, usize, bool, bool);
+
+    fn kernels() -> Vec<(&'static str, Product)> {
+        let mut all: Vec<(&'static str, Product)> = vec![("best", product)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            use crate::ops::simd::{Level, level};
+            if level() != Level::Baseline {
+                all.push(("avx2", tiles::<x86::Avx2>));
+            }
+        }
+        all
+    }
+
+    fn numbers(n: usize, seed: u64) -> Vec<f32> {
+        Stream::new(seed, Purpose::Initialisation, 1, 1).normal(n, 1.0)
+    }
+
+    #[track_caller]
+    fn check(m: usize, n: usize, k: usize) {
+        let (a, b, base) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3));
+        for (name, product) in kernels() {
+            for (a_view, a_at) in [(View::rows(&a, k), [k, 1]), (View::rows(&a, m).t(), [1, m])] {
+                for (b_view, b_at) in [(View::rows(&b, n), [n, 1]), (View::rows(&b, k).t(), [1, k])] {
+                    for add in [false, true] {
+                        let run = |parallel| {
+                            let mut c = base.clone();
+                            // SAFETY: views of whole matrices.
+                            unsafe { product(m, n, k, a_view, b_view, c.as_mut_ptr(), n, add, parallel) };
+                            c
+                        };
+                        let c = run(false);
+                        assert_eq!(c, run(true), "{name}: threads change {m} {n} {k}");
+                        for (i, found) in c.iter().enumerate() {
+                            let (row, column) = (i / n, i % n);
+                            let term = |p: usize| {
+                                f64::from(a[row * a_at[0] + p * a_at[1]]) * f64::from(b[p * b_at[0] + column * b_at[1]])
+                            };
+                            let exact = (0..k).map(term).sum::<f64>() + if add { f64::from(base[i]) } else { 0.0 };
+                            assert!((f64::from(*found) - exact).abs() < 1e-4, "{name} {m} {n} {k} at {i}: {found} {exact}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    // Would catch a wrong edge of a block, a tile or a panel, in any layout.
+    #[test]
+    fn products_are_exact_at_every_edge() {
+        for (m, n, k) in [(1, 1, 1), (12, 32, 16), (13, 33, 17), (11, 31, 40), (25, 70, 300), (200, 40, 20), (7, 530, 5)] {
+            check(m, n, k);
+        }
+        check(193, 65, 257);
+    }
+
+    // Would catch a product over nothing that leaves what was there.
+    #[test]
+    fn an_empty_sum_is_zero() {
+        let mut c = [1.0, 2.0];
+        // SAFETY: nothing is read.
+        unsafe { product(1, 2, 0, View::rows(&[], 0), View::rows(&[], 2), c.as_mut_ptr(), 2, false, false) };
+        assert_eq!(c, [0.0, 0.0]);
+    }
+}

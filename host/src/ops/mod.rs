@@ -1,0 +1,31 @@
+//! The arithmetic below the models: one operation a file, its forward and its backward.
+//!
+//! Every operation is written over candle tensors, so that it runs on any device and in any
+//! floating type, and has a fused multi-threaded kernel for contiguous f32 tensors on the CPU.
+//! There is no tape: a backward is an ordinary function of what its forward returned.
+//! [`without_fused_kernels`] switches the kernels off, so that tests can compare the two.
+//!
+//! Tokens of a batch lie one after another without padding: activations are `[T, H]` for `T`
+//! tokens in all, and [`attention::Group`] says which tokens belong together.
+
+#![allow(unsafe_code, reason = "kernels use vector instructions and share results among threads")]
+
+#[macro_use]
+pub(crate) mod simd;
+mod cpu;
+
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
+pub mod embedding;
+mod gemm;
+pub mod matmul;
+pub mod random;
+pub mod rms_norm;
+pub mod rope;
+pub mod silu_mul;
+
+pub use cpu::without_fused_kernels;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,0 +1,58 @@
+//! Helpers of the operations' tests: seeded tensors, comparison, finite differences.
+
+use candle_core::{DType, Device, Result, Shape, Tensor};
+
+use super::random::{Purpose, Stream};
+
+/// A normal tensor in f32.
+pub(crate) fn random(shape: impl Into<Shape>, seed: u64) -> Tensor {
+    let shape = shape.into();
+    let data = Stream::new(seed, Purpose::Initialisation, 9, 9).normal(shape.elem_count(), 1.0);
+    Tensor::from_vec(data, shape, &Device::Cpu).expect("shape fits")
+}
+
+/// The same numbers in f64.
+pub(crate) fn random64(shape: impl Into<Shape>, seed: u64) -> Tensor {
+    random(shape, seed).to_dtype(DType::F64).expect("f64 holds f32")
+}
+
+pub(crate) fn values(t: &Tensor) -> Vec<f64> {
+    t.flatten_all().and_then(|t| t.to_dtype(DType::F64)).and_then(|t| t.to_vec1()).expect("a float tensor")
+}
+
+/// Elementwise `|a − b| ≤ tolerance · max(1, |b|)`.
+#[track_caller]
+pub(crate) fn assert_close(a: &Tensor, b: &Tensor, tolerance: f64) {
+    assert_eq!(a.dims(), b.dims());
+    for (i, (x, y)) in values(a).into_iter().zip(values(b)).enumerate() {
+        assert!((x - y).abs() <= tolerance * y.abs().max(1.0), "element {i}: {x} for {y}");
+    }
+}
+
+/// Compares a gradient with central differences of `loss` in f64.
+///
+/// Step 1e-5: the error of the difference is about 1e-10, that of rounding about 1e-11.
+#[track_caller]
+pub(crate) fn check_gradient(x: &Tensor, gradient: &Tensor, loss: impl Fn(&Tensor) -> Result<f64>) {
+    const STEP: f64 = 1e-5;
+    assert_eq!(x.dtype(), DType::F64);
+    let (base, gradient) = (values(x), values(gradient));
+    for i in 0..base.len() {
+        let at = |delta: f64| {
+            let mut data = base.clone();
+            data[i] += delta;
+            loss(&Tensor::from_vec(data, x.shape(), &Device::Cpu).expect("same shape")).expect("loss")
+        };
+        let numeric = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+        assert!(
+            (numeric - gradient[i]).abs() <= 1e-6 * numeric.abs().max(1.0),
+            "element {i}: gradient {} for {numeric}",
+            gradient[i]
+        );
+    }
+}
+
+/// `Σ y · weights`: a loss whose gradient is `weights`.
+pub(crate) fn weighted_sum(y: &Tensor, weights: &Tensor) -> Result<f64> {
+    (y * weights)?.sum_all()?.to_scalar::<f64>()
+}

@@ -1,0 +1,92 @@
+//! A run's folder: made new, filled file by file, each written beside and renamed.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::Error;
+use crate::plugin::Sample;
+
+/// Files whose presence says that a run has been here.
+const TRACES: [&str; 3] = ["config.json", "metrics.jsonl", "summary.json"];
+
+/// The folder of a run.
+pub struct RunFolder(PathBuf);
+
+impl RunFolder {
+    /// # Errors
+    /// The folder holds an earlier run and `overwrite` is off, or can't be written.
+    pub fn create(folder: &Path, overwrite: bool) -> Result<Self, Error> {
+        let used = TRACES.iter().any(|file| folder.join(file).exists());
+        if used && !overwrite {
+            return Err(Error::Input(format!(
+                "the output folder `{}` holds an earlier run\nhint: name another with --output-dir or --experiment-name, or replace it with --overwrite",
+                folder.display()
+            )));
+        }
+        let this = Self(folder.to_owned());
+        std::fs::create_dir_all(folder).map_err(|error| this.write_error("output folder", "", error))?;
+        if used {
+            for file in TRACES.iter().chain(&["completions.jsonl", "manifest.json"]) {
+                let _ = std::fs::remove_file(folder.join(file));
+            }
+        }
+        Ok(this)
+    }
+
+    /// A file of the run; the folder itself for an empty name.
+    pub fn path(&self, name: &str) -> PathBuf {
+        if name.is_empty() {
+            self.0.clone()
+        } else {
+            self.0.join(name)
+        }
+    }
+
+    pub fn write_error(&self, what: &'static str, name: &str, source: std::io::Error) -> Error {
+        Error::Write {
+            what,
+            path: self.path(name),
+            source,
+        }
+    }
+
+    /// Writes a value as indented JSON.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn json(&self, name: &str, value: &impl Serialize) -> Result<(), Error> {
+        let mut text = serde_json::to_string_pretty(value).expect("results are plain data");
+        text.push('\n');
+        let beside = self.path(&format!("{name}.tmp"));
+        std::fs::write(&beside, text)
+            .and_then(|()| std::fs::rename(&beside, self.path(name)))
+            .map_err(|error| self.write_error("result", name, error))
+    }
+
+    /// Adds the responses of an evaluation to `completions.jsonl`.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn completions(&self, stage: &str, samples: &[Sample]) -> Result<(), Error> {
+        let mut text = String::new();
+        for sample in samples {
+            let row = serde_json::json!({
+                "stage": stage,
+                "id": sample.id,
+                "prompt": sample.prompt,
+                "response": sample.response,
+                "references": sample.references,
+            });
+            text.push_str(&row.to_string());
+            text.push('\n');
+        }
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("completions.jsonl"))
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| self.write_error("completions", "completions.jsonl", error))
+    }
+}

@@ -1,0 +1,623 @@
+//! The stages of a run in order, and the only place where they meet.
+//!
+//! [`Plan::prepare`] checks everything that can be checked without a model:
+//! device, plugins and grants, data, the model's folder. [`Plan::run`] then
+//! does the work: evaluation of what is there, supervised warm-up, preferences
+//! (from the data, or from the model's own samples ranked by a metric), DPO,
+//! evaluation again, and what is left behind in the run's folder.
+
+mod examples;
+mod folder;
+mod policy;
+mod samples;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use candle_core::Device;
+
+use crate::config::{Config, PluginEntry, Training};
+use crate::data::sources::Adapters;
+use crate::data::{self, Demonstration, PreferencePair};
+use crate::evaluate::{self, MetricResult};
+use crate::plugin::{self, Component, Failure, Kind, Metric, Runtime, Spec, engine};
+use crate::random::{self, Purpose};
+use crate::report::manifest::{Machine, Manifest, PluginPin};
+use crate::report::{PreferenceSummary, StageEvaluation, Summary, TargetResult};
+use crate::tracking::jsonl::Jsonl;
+use crate::tracking::{All, Tracker};
+use crate::{hub, models, tokenizer, trainer};
+
+use examples::Examples;
+use folder::RunFolder;
+use policy::{Policy, Source};
+
+/// Fewest pairs that a preference loss and its held-out accuracy mean anything for.
+const PAIRS_MIN: usize = 8;
+
+/// What ended a run, or kept it from beginning.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Input(String),
+    #[error(transparent)]
+    Hub(#[from] hub::Error),
+    #[error(transparent)]
+    Data(#[from] data::sources::Error),
+    #[error(transparent)]
+    Plugin(#[from] plugin::Error),
+    #[error(transparent)]
+    Weights(#[from] models::weights::Error),
+    #[error(transparent)]
+    Tokenizer(#[from] tokenizer::Error),
+    #[error(transparent)]
+    Trainer(#[from] trainer::Error),
+    #[error("{doing}: {source}")]
+    Tensor {
+        doing: String,
+        source: candle_core::Error,
+    },
+    #[error("metric `{metric}` failed on every sample: {failure}\nhint: `rlhf plugin inspect` shows whether it works at all")]
+    Metric { metric: String, failure: Failure },
+    #[error("{what} `{path}`: {source}")]
+    Write {
+        what: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("interrupted; what was done lies in `{folder}`")]
+    Interrupted { folder: PathBuf },
+}
+
+impl Error {
+    /// What the reader could do about it, where the message does not say so itself.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Weights(error) => error.hint(),
+            Error::Tokenizer(error) => error.hint(),
+            Error::Trainer(error) => error.hint(),
+            Error::Write { .. } => Some("check that the folder can be written and the disk has room".into()),
+            _ => None,
+        }
+    }
+}
+
+/// The plugin that an entry of the configuration means.
+///
+/// # Errors
+/// An unknown grant or a name that is none.
+pub fn spec_of(entry: &PluginEntry) -> Result<Spec, plugin::Error> {
+    let mut text = entry.path.clone();
+    if let Some(name) = &entry.name {
+        text.push_str(&format!(",name={name}"));
+    }
+    for grant in &entry.grants {
+        text.push_str(&format!(",grant={grant}"));
+    }
+    let config = serde_json::Value::Object(entry.config.clone());
+    Spec::parse(&format!("{text},config={config}"))
+}
+
+/// A run that has been checked and can begin.
+pub struct Plan {
+    config: Config,
+    device: Device,
+    source: Source,
+    examples: Examples,
+    metrics: Vec<Metric>,
+    /// Metrics that have a target and can't be computed, with the reason.
+    not_computed: Vec<(String, String)>,
+    pins: Vec<PluginPin>,
+}
+
+impl Plan {
+    /// Checks the configuration's devices, plugins, data and model folder.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, before any model is loaded.
+    pub fn prepare(config: Config, specs: &[Spec]) -> Result<Self, Error> {
+        let device = policy::device(config.model.device)?;
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = Runtime::new(engine::cache_folder(), workers)?;
+        let (metric_specs, adapter_specs) = by_kind(&runtime, specs)?;
+        let (metrics, not_computed) = load_metrics(&runtime, &config, &metric_specs)?;
+        let mut pins: Vec<PluginPin> = metrics
+            .iter()
+            .map(|metric| {
+                PluginPin::of(metric.component(), metric.name(), Some(metric.signature()))
+            })
+            .collect();
+        let adapters = if examples::has_files(&config) {
+            Some(Adapters::load(&runtime, &adapter_specs)?)
+        } else {
+            None
+        };
+        if let Some(adapters) = &adapters {
+            pins.extend(adapters.iter().map(|adapter| {
+                PluginPin::of(adapter.component(), &adapter.descriptor().name, None)
+            }));
+        }
+        let examples = Examples::gather(&config, adapters.as_ref())?;
+        let source = Source::of(&config.model.base_model_name)?;
+        if examples.preferences.is_none()
+            && !metrics.iter().any(|metric| metric.name() == config.preferences.metric)
+        {
+            return Err(Error::Input(format!(
+                "the data have no preferences, and the metric `{}` that would rank the model's own samples is not among {}\nhint: set `preferences.metric` to one of them",
+                config.preferences.metric,
+                metrics.iter().map(Metric::name).collect::<Vec<_>>().join(", "),
+            )));
+        }
+        Ok(Self {
+            config,
+            device,
+            source,
+            examples,
+            metrics,
+            not_computed,
+            pins,
+        })
+    }
+
+    /// The plan, for people.
+    pub fn describe(&self) -> String {
+        let Self {
+            config, examples, ..
+        } = self;
+        let mut lines = vec![
+            format!("model      {}", config.model.base_model_name),
+            format!("device     {}", device_name(&self.device)),
+        ];
+        lines.extend(
+            examples
+                .sources
+                .iter()
+                .map(|source| format!("data       {source}")),
+        );
+        lines.push(format!(
+            "warm-up    {} steps of {} demonstrations (of {})",
+            config.warm_up.steps,
+            config.warm_up.batch_size,
+            examples.demonstrations.len()
+        ));
+        lines.push(match &examples.preferences {
+            Some((train, held_out)) => format!(
+                "dpo        {} pairs from the data, {} held out",
+                train.len(),
+                held_out.len()
+            ),
+            None => format!(
+                "dpo        pairs from {} samples of each of {} prompts, ranked by {}",
+                config.preferences.samples_per_prompt,
+                self.sampled_prompts(),
+                config.preferences.metric
+            ),
+        });
+        lines.push(format!(
+            "evaluation {} held-out tasks",
+            examples.eval_tasks.len()
+        ));
+        lines.extend(
+            self.pins
+                .iter()
+                .map(|pin| format!("plugin     {} {} {}", pin.name, pin.kind, pin.path)),
+        );
+        lines.push(format!("output     {}", config.run_folder().display()));
+        lines.join("\n") + "\n"
+    }
+
+    fn sampled_prompts(&self) -> usize {
+        let all = self.examples.train_tasks.len();
+        match self.config.preferences.prompts_max {
+            0 => all,
+            max => all.min(max),
+        }
+    }
+
+    /// Does the work. Everything is left in the run's folder, which must be
+    /// new unless `overwrite` is set.
+    ///
+    /// # Errors
+    /// What ended it; what was done by then is in the folder.
+    pub fn run(
+        self,
+        overwrite: bool,
+        console: Box<dyn Tracker>,
+        interrupt: &AtomicBool,
+    ) -> Result<Summary, Error> {
+        let folder = RunFolder::create(&self.config.run_folder(), overwrite)?;
+        folder.json("config.json", &self.config)?;
+        let jsonl = Jsonl::create(&folder.path("metrics.jsonl"))
+            .map_err(|error| folder.write_error("metrics", "metrics.jsonl", error))?;
+        let policy = Policy::load(&self.source, self.config.seed, &self.device)?;
+        let mut run = Run {
+            plan: &self,
+            folder: &folder,
+            tracker: All(vec![console, Box::new(jsonl)]),
+            interrupt,
+            policy,
+            seconds: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let outcome = run.stages();
+        // Where the time went is worth knowing of a run that failed, too.
+        folder.json("manifest.json", &run.manifest())?;
+        let summary = outcome?;
+        folder.json("summary.json", &summary)?;
+        Ok(summary)
+    }
+}
+
+/// A run under way.
+struct Run<'a> {
+    plan: &'a Plan,
+    folder: &'a RunFolder,
+    tracker: All,
+    interrupt: &'a AtomicBool,
+    policy: Policy,
+    seconds: Vec<(String, f64)>,
+    warnings: Vec<String>,
+}
+
+impl Run<'_> {
+    fn stages(&mut self) -> Result<Summary, Error> {
+        let plan = self.plan;
+        let config = &plan.config;
+        let mut evaluations = Vec::new();
+        if config.warm_up.steps > 0 {
+            evaluations.push(self.evaluate("before warm-up")?);
+            self.warm_up(&plan.examples.demonstrations)?;
+            evaluations.push(self.evaluate("after warm-up")?);
+        } else {
+            evaluations.push(self.evaluate("before dpo")?);
+        }
+        let (source, train, held_out) = match &plan.examples.preferences {
+            Some((train, held_out)) => (
+                "data",
+                self.tokenised_pairs(train)?,
+                self.tokenised_pairs(held_out)?,
+            ),
+            None => {
+                let mut tasks = plan.examples.train_tasks.clone();
+                random::stream(config.seed, Purpose::Preferences).shuffle(&mut tasks);
+                tasks.truncate(plan.sampled_prompts());
+                let train = self.sampled_pairs("sample responses", &tasks)?;
+                let held_out =
+                    self.sampled_pairs("sample held-out", &plan.examples.development_tasks)?;
+                ("own samples", train, held_out)
+            }
+        };
+        for (pairs, what) in [(&train, "train on"), (&held_out, "hold out")] {
+            if pairs.len() < PAIRS_MIN && source == "own samples" {
+                return Err(Error::Input(format!(
+                    "the model's own samples gave {} preference pairs to {what}, fewer than {PAIRS_MIN}\nhint: lower `preferences.margin_min`, raise `generation.temperature`, or warm up longer",
+                    pairs.len()
+                )));
+            }
+        }
+        if train.is_empty() || held_out.is_empty() {
+            return Err(Error::Input(format!(
+                "no preference fits into {} tokens\nhint: raise --max-length",
+                config.training.max_length
+            )));
+        }
+        let preferences = self.dpo(source, &train, &held_out)?;
+        evaluations.push(self.evaluate("after dpo")?);
+        self.policy.save(&self.folder.path("final"))?;
+        let last = &evaluations.last().expect("one was just made").metrics;
+        let targets = plan.targets(last);
+        Ok(Summary {
+            model: config.model.base_model_name.clone(),
+            method: "dpo",
+            seed: config.seed,
+            targets,
+            evaluations,
+            preferences: Some(preferences),
+            warnings: std::mem::take(&mut self.warnings),
+        })
+    }
+
+    /// Times a stage, and asks before it whether to go on.
+    fn timed<T>(
+        &mut self,
+        stage: &str,
+        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.go_on()?;
+        let start = Instant::now();
+        let result = work(self);
+        self.seconds
+            .push((stage.to_owned(), start.elapsed().as_secs_f64()));
+        result
+    }
+
+    fn go_on(&self) -> Result<(), Error> {
+        if self.interrupt.load(Ordering::SeqCst) {
+            return Err(Error::Interrupted {
+                folder: self.folder.path(""),
+            });
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, stage: &str) -> Result<StageEvaluation, Error> {
+        self.timed(stage, |run| {
+            let tasks = &run.plan.examples.eval_tasks;
+            let samples = run.greedy_responses(&format!("evaluate {stage}"), tasks)?;
+            run.folder.completions(stage, &samples)?;
+            let config = &run.plan.config;
+            let metrics: Vec<MetricResult> = run
+                .plan
+                .metrics
+                .iter()
+                .map(|metric| {
+                    let scored = evaluate::score(metric, &samples);
+                    evaluate::summarise(
+                        metric,
+                        &samples,
+                        &scored,
+                        config.evaluation.bootstrap_samples,
+                        random::stream(config.seed, Purpose::Bootstrap),
+                    )
+                })
+                .collect();
+            for metric in &metrics {
+                if let Some(failure) = &metric.first_failure {
+                    run.warn(format!("metric `{}`, {stage}: {failure}", metric.name));
+                }
+            }
+            Ok(StageEvaluation {
+                stage: stage.to_owned(),
+                tasks: samples.len(),
+                metrics,
+            })
+        })
+    }
+
+    fn warm_up(&mut self, demonstrations: &[Demonstration]) -> Result<(), Error> {
+        self.timed("warm-up", |run| {
+            let config = &run.plan.config;
+            let mut examples = Vec::with_capacity(demonstrations.len());
+            for row in demonstrations {
+                let tokenizer = &run.policy.tokenizer;
+                examples.extend(trainer::Demonstration::new(
+                    &tokenizer.encode(&row.prompt)?,
+                    &tokenizer.encode(&row.response)?,
+                    tokenizer.eos(),
+                    config.training.max_length,
+                ));
+            }
+            run.too_long("demonstrations", demonstrations.len() - examples.len());
+            if examples.is_empty() {
+                return Err(Error::Input(format!(
+                    "no demonstration fits into {} tokens\nhint: raise --max-length",
+                    config.training.max_length
+                )));
+            }
+            let training = Training {
+                learning_rate: config.warm_up.learning_rate,
+                batch_size: config.warm_up.batch_size,
+                weight_decay: config.warm_up.weight_decay,
+                steps: config.warm_up.steps,
+                epochs: usize::MAX,
+                gradient_accumulation_steps: 1,
+                ..config.training.clone()
+            };
+            let outcome = trainer::sft::train(
+                &mut run.policy.model,
+                &examples,
+                &training,
+                &mut trainer::Run {
+                    seed: config.seed,
+                    interrupt: run.interrupt,
+                    tracker: &mut run.tracker,
+                    checkpoints: None,
+                },
+            )?;
+            run.after_training(outcome.interrupted)
+        })
+    }
+
+    fn dpo(
+        &mut self,
+        source: &'static str,
+        train: &[trainer::Pair],
+        held_out: &[trainer::Pair],
+    ) -> Result<PreferenceSummary, Error> {
+        self.timed("dpo", |run| {
+            let config = &run.plan.config;
+            let Policy { model, tokenizer } = &mut run.policy;
+            let outcome = trainer::dpo::train(
+                model,
+                train,
+                held_out,
+                &config.training,
+                &config.dpo,
+                &mut trainer::Run {
+                    seed: config.seed,
+                    interrupt: run.interrupt,
+                    tracker: &mut run.tracker,
+                    checkpoints: Some(trainer::Checkpoints {
+                        folder: &run.folder.path(""),
+                        resume: None,
+                        extras: &|folder| tokenizer.save(folder),
+                    }),
+                },
+            )?;
+            run.after_training(outcome.training.interrupted)?;
+            Ok(PreferenceSummary {
+                source,
+                pairs_trained: train.len(),
+                pairs_held_out: held_out.len(),
+                before: outcome.before,
+                after: outcome.after,
+            })
+        })
+    }
+
+    /// A training that was interrupted leaves the model where it was.
+    fn after_training(&mut self, interrupted: bool) -> Result<(), Error> {
+        if interrupted {
+            self.policy.save(&self.folder.path("interrupted"))?;
+        }
+        self.go_on()
+    }
+
+    fn tokenised_pairs(&mut self, pairs: &[PreferencePair]) -> Result<Vec<trainer::Pair>, Error> {
+        let tokenizer = &self.policy.tokenizer;
+        let mut tokenised = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            tokenised.extend(trainer::Pair::new(
+                &tokenizer.encode(&pair.prompt)?,
+                &tokenizer.encode(&pair.chosen)?,
+                &tokenizer.encode(&pair.rejected)?,
+                tokenizer.eos(),
+                self.plan.config.training.max_length,
+            ));
+        }
+        self.too_long("preferences", pairs.len() - tokenised.len());
+        Ok(tokenised)
+    }
+
+    fn too_long(&mut self, what: &str, count: usize) {
+        if count > 0 {
+            self.warn(format!(
+                "{count} {what} left out: their response alone fills {} tokens",
+                self.plan.config.training.max_length
+            ));
+        }
+    }
+
+    fn warn(&mut self, message: String) {
+        self.tracker.warn(&message);
+        self.warnings.push(message);
+    }
+
+    fn manifest(&self) -> Manifest {
+        Manifest {
+            rlhf: env!("CARGO_PKG_VERSION"),
+            seed: self.plan.config.seed,
+            command: std::env::args().collect(),
+            machine: Machine {
+                os: std::env::consts::OS,
+                architecture: std::env::consts::ARCH,
+                cores: std::thread::available_parallelism().map_or(1, usize::from),
+                device: device_name(&self.plan.device),
+            },
+            plugins: self.plan.pins.clone(),
+            seconds: self.seconds.clone(),
+        }
+    }
+}
+
+impl Plan {
+    /// Each metric against its target, as the last evaluation found it.
+    fn targets(&self, results: &[MetricResult]) -> Vec<TargetResult> {
+        self.config
+            .evaluation
+            .targets()
+            .into_iter()
+            .map(|(name, target)| {
+                let result = results.iter().find(|result| result.name == name);
+                let value = result.and_then(|result| result.value);
+                let reason = match (result, value) {
+                    (_, Some(_)) => None,
+                    (Some(result), None) => result.first_failure.clone(),
+                    (None, None) => self
+                        .not_computed
+                        .iter()
+                        .find(|(missing, _)| missing == name)
+                        .map(|(_, reason)| reason.clone()),
+                };
+                TargetResult {
+                    metric: name.to_owned(),
+                    target,
+                    value,
+                    interval: result.and_then(|result| result.interval),
+                    met: value.map(|value| value >= target),
+                    reason,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Plugins that the run was given, sorted by what they do.
+fn by_kind(
+    runtime: &Arc<Runtime>,
+    specs: &[Spec],
+) -> Result<(Vec<Spec>, Vec<Spec>), plugin::Error> {
+    let (mut metrics, mut adapters) = (Vec::new(), Vec::new());
+    for spec in specs {
+        let component = Component::load(runtime, &spec.resolve()?)?;
+        match component.kind {
+            Kind::Metric => metrics.push(spec.clone()),
+            Kind::DataAdapter => adapters.push(spec.clone()),
+            found @ (Kind::RewardShaper | Kind::CodeRunner) => {
+                return Err(plugin::Error::WrongKind {
+                    plugin: component.label(),
+                    found,
+                    expected: Kind::Metric,
+                    hint: "this version runs metrics and data adapters".into(),
+                });
+            }
+        }
+    }
+    Ok((metrics, adapters))
+}
+
+/// Loads the metrics given by `--plugin`, then those of the configuration that
+/// they don't replace. A metric that only has a target is used if it is there.
+#[allow(clippy::type_complexity, reason = "two lists, named where they are used")]
+fn load_metrics(
+    runtime: &Arc<Runtime>,
+    config: &Config,
+    specs: &[Spec],
+) -> Result<(Vec<Metric>, Vec<(String, String)>), plugin::Error> {
+    let mut metrics: Vec<Metric> = Vec::new();
+    for spec in specs {
+        let metric = Metric::load(runtime, spec)?;
+        if let Some(other) = metrics.iter().find(|other| other.name() == metric.name()) {
+            return Err(plugin::Error::SameName {
+                name: metric.name().to_owned(),
+                first: other.component().path.clone(),
+                second: metric.component().path.clone(),
+            });
+        }
+        metrics.push(metric);
+    }
+    for name in &config.evaluation.metrics {
+        if !metrics.iter().any(|metric| metric.name() == name) {
+            metrics.push(Metric::load(runtime, &Spec::of(name))?);
+        }
+    }
+    let mut not_computed = Vec::new();
+    for (name, _) in config.evaluation.targets() {
+        if metrics.iter().any(|metric| metric.name() == name) {
+            continue;
+        }
+        match Metric::load(runtime, &Spec::of(name)) {
+            Ok(metric) => metrics.push(metric),
+            Err(plugin::Error::NotFound { .. }) => {
+                not_computed.push((name.to_owned(), format!("no plugin `{name}` was found")));
+            }
+            Err(error @ plugin::Error::NotGranted { .. }) => {
+                let line = error.to_string();
+                let reason = line.lines().next().unwrap_or_default().to_owned();
+                not_computed.push((name.to_owned(), reason));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((metrics, not_computed))
+}
+
+fn device_name(device: &Device) -> String {
+    match device {
+        Device::Cpu => "cpu".into(),
+        Device::Cuda(_) => "cuda".into(),
+        Device::Metal(_) => "metal".into(),
+    }
+}

@@ -1,0 +1,134 @@
+//! The policy of a run: a model, its tokenizer, and where both compute.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+
+use super::Error;
+use crate::config;
+use crate::hub;
+use crate::models::{CausalLm, Llama, LlamaConfig};
+use crate::tokenizer::{Specials, Tokenizer};
+
+/// Prefix of models that are made rather than loaded.
+const BUILTIN: &str = "builtin:";
+
+/// Where a policy comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// `builtin:tiny-code`, initialised from the run's seed.
+    TinyCode,
+    /// A folder in Hugging Face's layout.
+    Folder(PathBuf),
+}
+
+impl Source {
+    /// # Errors
+    /// No such builtin model, folder or hub name.
+    pub fn of(name: &str) -> Result<Self, Error> {
+        match name.strip_prefix(BUILTIN) {
+            Some("tiny-code") => Ok(Source::TinyCode),
+            Some(other) => Err(Error::Input(format!(
+                "no builtin model `{other}`\nhint: there is `builtin:tiny-code`"
+            ))),
+            None => Ok(Source::Folder(hub::resolve(name)?)),
+        }
+    }
+}
+
+/// What is trained.
+pub struct Policy {
+    pub model: Llama,
+    pub tokenizer: Tokenizer,
+}
+
+impl Policy {
+    /// # Errors
+    /// The folder lacks something, or has something that we can't use.
+    pub fn load(source: &Source, seed: u64, device: &Device) -> Result<Self, Error> {
+        match source {
+            Source::TinyCode => {
+                let tokenizer = tiny_code_tokenizer();
+                let model = Llama::init(tiny_code_config(&tokenizer), seed, device).map_err(|source| Error::Tensor {
+                    doing: "initialising builtin:tiny-code".into(),
+                    source,
+                })?;
+                Ok(Self { model, tokenizer })
+            }
+            Source::Folder(folder) => Ok(Self {
+                tokenizer: Tokenizer::from_folder(folder)?,
+                model: crate::models::load(folder, device)?,
+            }),
+        }
+    }
+
+    /// Saves both as one folder that transformers loads.
+    ///
+    /// # Errors
+    /// The folder can't be written.
+    pub fn save(&self, folder: &Path) -> Result<(), Error> {
+        Ok(self
+            .model
+            .save(folder, &|folder| self.tokenizer.save(folder))?)
+    }
+}
+
+fn tiny_code_tokenizer() -> Tokenizer {
+    let json = include_bytes!("../../assets/tiny-code/tokenizer.json");
+    let specials = Specials {
+        bos: None,
+        eos: vec![1],
+        pad: Some(0),
+    };
+    Tokenizer::from_bytes(json, specials).expect("the shipped tokenizer loads; see the tests of `data::builtin`")
+}
+
+/// A Llama of about a million parameters: the smallest that learns the
+/// embedded tasks in about a minute on two cores. Sizes chosen by trying; see
+/// `host/assets/tasks/README.md` for what it learns.
+fn tiny_code_config(tokenizer: &Tokenizer) -> LlamaConfig {
+    LlamaConfig {
+        vocab_size: tokenizer.vocabulary(),
+        hidden_size: 128,
+        intermediate_size: 384,
+        num_hidden_layers: 4,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 32,
+        max_position_embeddings: 128,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        tie_word_embeddings: true,
+        bos_token_id: None,
+        eos_token_id: tokenizer.specials().eos.clone(),
+        pad_token_id: tokenizer.specials().pad,
+    }
+}
+
+/// The device of a run.
+///
+/// # Errors
+/// This build or this machine has no such device.
+pub fn device(wanted: config::Device) -> Result<Device, Error> {
+    let missing = |feature: &str| {
+        Error::Input(format!(
+            "device `{wanted}`: this build of rlhf has no {feature}\nhint: build with `--features {}`, or use `--device cpu`",
+            feature.to_lowercase()
+        ))
+    };
+    let broken = |error: candle_core::Error| {
+        Error::Input(format!(
+            "device `{wanted}` can't be used on this machine: {error}\nhint: use `--device cpu`"
+        ))
+    };
+    match wanted {
+        config::Device::Cpu => Ok(Device::Cpu),
+        config::Device::Cuda if !candle_core::utils::cuda_is_available() => Err(missing("CUDA")),
+        config::Device::Cuda => Device::new_cuda(0).map_err(broken),
+        config::Device::Metal if !candle_core::utils::metal_is_available() => Err(missing("Metal")),
+        config::Device::Metal => Device::new_metal(0).map_err(broken),
+        config::Device::Auto => Ok(Device::new_cuda(0)
+            .or_else(|_| Device::new_metal(0))
+            .unwrap_or(Device::Cpu)),
+    }
+}

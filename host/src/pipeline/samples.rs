@@ -1,0 +1,198 @@
+//! The model's own responses: greedy ones to be judged, sampled ones to learn from.
+
+use super::{Error, Run};
+use crate::config::Generation;
+use crate::data::Task;
+use crate::evaluate;
+use crate::plugin::Sample;
+use crate::random::{self, Purpose};
+use crate::rollout::{self, FinishReason, Response, Stop};
+use crate::tracking::Tracker;
+use crate::trainer;
+
+impl Run<'_> {
+    /// The most likely response to each task's prompt, as samples for metrics.
+    pub(super) fn greedy_responses(
+        &mut self,
+        stage: &str,
+        tasks: &[Task],
+    ) -> Result<Vec<Sample>, Error> {
+        let generation = Generation {
+            temperature: 0.0,
+            ..self.plan.config.generation.clone()
+        };
+        let prompts = self.prompts(tasks)?;
+        let responses = self.generate(stage, &prompts, 1, &generation)?;
+        Ok(tasks
+            .iter()
+            .zip(&responses)
+            .map(|(task, response)| self.sample(task, response))
+            .collect())
+    }
+
+    /// Preference pairs from sampled responses: for each task the best against
+    /// the worst by the configured metric, where they differ enough.
+    pub(super) fn sampled_pairs(
+        &mut self,
+        stage: &str,
+        tasks: &[Task],
+    ) -> Result<Vec<trainer::Pair>, Error> {
+        self.timed(stage, |run| {
+            let plan = run.plan;
+            let settings = &plan.config.preferences;
+            let per_prompt = settings.samples_per_prompt;
+            let prompts = run.prompts(tasks)?;
+            let responses =
+                run.generate(stage, &prompts, per_prompt, &plan.config.generation)?;
+            let samples: Vec<Sample> = responses
+                .iter()
+                .map(|response| run.sample(&tasks[response.prompt], response))
+                .collect();
+            let metric = plan
+                .metrics
+                .iter()
+                .find(|metric| metric.name() == settings.metric)
+                .expect("checked when the run was prepared");
+            let scores = evaluate::score(metric, &samples).per_sample;
+            if let Some(Err(failure)) = scores.first()
+                && scores.iter().all(Result::is_err)
+            {
+                return Err(Error::Metric {
+                    metric: settings.metric.clone(),
+                    failure: failure.clone(),
+                });
+            }
+            // A loss is a score with its sign turned.
+            let sign = if metric.descriptor().higher_is_better {
+                1.0
+            } else {
+                -1.0
+            };
+            let mut pairs = Vec::new();
+            for (group, responses) in responses.chunks(per_prompt).enumerate() {
+                let ranked = rank(responses, |at| {
+                    scores[group * per_prompt + at]
+                        .as_ref()
+                        .ok()
+                        .map(|score| sign * score.value)
+                });
+                let Some((best, worst, margin)) = ranked else {
+                    continue;
+                };
+                if margin < settings.margin_min || best.ids == worst.ids {
+                    continue;
+                }
+                pairs.extend(trainer::Pair::new(
+                    &prompts[best.prompt],
+                    run.without_eos(&best.ids),
+                    run.without_eos(&worst.ids),
+                    run.policy.tokenizer.eos(),
+                    plan.config.training.max_length,
+                ));
+            }
+            Ok(pairs)
+        })
+    }
+
+    fn prompts(&self, tasks: &[Task]) -> Result<Vec<Vec<u32>>, Error> {
+        let config = &self.plan.config;
+        // A prompt as long as the context would leave no room for an answer.
+        let room = config
+            .training
+            .max_length
+            .max(config.generation.max_new_tokens + 1);
+        tasks
+            .iter()
+            .map(|task| {
+                let mut ids = self.policy.tokenizer.encode(&task.prompt)?;
+                if ids.len() > room {
+                    ids.drain(..ids.len() - room);
+                }
+                Ok(ids)
+            })
+            .collect()
+    }
+
+    fn generate(
+        &mut self,
+        stage: &str,
+        prompts: &[Vec<u32>],
+        per_prompt: usize,
+        generation: &Generation,
+    ) -> Result<Vec<Response>, Error> {
+        let total = (prompts.len() * per_prompt) as u64;
+        self.tracker.stage(stage, total, "responses");
+        let Self {
+            policy,
+            tracker,
+            interrupt,
+            plan,
+            ..
+        } = self;
+        let tokenizer = &policy.tokenizer;
+        let stop = Stop {
+            tokens: &tokenizer.specials().eos,
+            strings: &[],
+            decode: &|ids| tokenizer.decode(ids),
+        };
+        let responses = rollout::generate(
+            &policy.model,
+            prompts,
+            per_prompt,
+            generation,
+            &stop,
+            random::derive(plan.config.seed, Purpose::Sampling),
+            &mut |done| {
+                tracker.progress(done as u64);
+                !interrupt.load(std::sync::atomic::Ordering::SeqCst)
+            },
+        )
+        .map_err(|source| Error::Tensor {
+            doing: format!("{stage}, {} prompts", prompts.len()),
+            source,
+        })?;
+        self.go_on()?;
+        Ok(responses)
+    }
+
+    fn sample(&self, task: &Task, response: &Response) -> Sample {
+        Sample {
+            id: format!("{}/{}", task.id, response.sample),
+            prompt: task.prompt.clone(),
+            response: self.policy.tokenizer.decode(&response.ids),
+            references: task.references.clone(),
+            language: "python".to_owned(),
+            tests: task.tests.clone(),
+        }
+    }
+
+    fn without_eos<'a>(&self, ids: &'a [u32]) -> &'a [u32] {
+        match ids.split_last() {
+            Some((last, rest)) if self.policy.tokenizer.specials().eos.contains(last) => rest,
+            _ => ids,
+        }
+    }
+}
+
+/// The best and the worst of a prompt's responses, the first of equals, and how
+/// far apart they are. A response cut off by its length is never the best.
+fn rank(
+    responses: &[Response],
+    score: impl Fn(usize) -> Option<f64>,
+) -> Option<(&Response, &Response, f64)> {
+    let scored: Vec<(&Response, f64)> = responses
+        .iter()
+        .enumerate()
+        .filter_map(|(at, response)| Some((response, score(at)?)))
+        .collect();
+    let best = scored
+        .iter()
+        .filter(|(response, _)| response.finish != FinishReason::Length)
+        .copied()
+        .reduce(|best, other| if other.1 > best.1 { other } else { best })?;
+    let worst = scored
+        .iter()
+        .copied()
+        .reduce(|worst, other| if other.1 < worst.1 { other } else { worst })?;
+    Some((best.0, worst.0, best.1 - worst.1))
+}

@@ -1,0 +1,195 @@
+//! The WebAssembly engine of a process, and the cache of compiled components.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::Error;
+use super::instance::State;
+use super::limits::{EPOCH_TICK, MEMORY_BYTES_MAX, STACK_BYTES, TABLE_ELEMENTS_MAX};
+
+/// Instances that may live at once: workers times plugins, with room to spare.
+const INSTANCES_MAX: u32 = 256;
+/// Core modules, memories and tables of a component; a Rust component has
+/// three modules, interpreters have some dozens.
+const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 100;
+
+/// The engine, shared by all plugins of a process.
+pub struct Runtime {
+    engine: Engine,
+    cache: Option<PathBuf>,
+    /// Threads that score at once.
+    workers: usize,
+    ticking: Arc<AtomicBool>,
+}
+
+impl Runtime {
+    /// Starts the engine. `cache` is the folder for compiled components, or
+    /// `None` to compile afresh every time; `workers` threads score at once.
+    ///
+    /// # Errors
+    /// The engine refuses its configuration on this machine.
+    pub fn new(cache: Option<PathBuf>, workers: usize) -> Result<Arc<Self>, Error> {
+        let engine = Engine::new(&config(true))
+            .or_else(|error| {
+                // The pool reserves address space in advance, which a tight ulimit refuses.
+                tracing::debug!("no pooling allocator ({error:#}): instances are allocated on demand");
+                Engine::new(&config(false))
+            })
+            .map_err(|error| Error::Engine(format!("{error:#}")))?;
+        let runtime = Arc::new(Self {
+            engine,
+            cache,
+            workers: workers.max(1),
+            ticking: Arc::new(AtomicBool::new(false)),
+        });
+        Ok(runtime)
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// A linker with the whole of WASI 0.2, and nothing behind it. Components
+    /// of every language import parts of it whether they use them or not.
+    pub(super) fn linker(&self) -> wasmtime::Result<Linker<State>> {
+        let mut linker = Linker::new(&self.engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+        Ok(linker)
+    }
+
+    /// Starts the clock that interrupts overlong calls, once.
+    pub(super) fn tick(self: &Arc<Self>) {
+        if self.ticking.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let runtime: Weak<Self> = Arc::downgrade(self);
+        std::thread::Builder::new()
+            .name("rlhf-epoch".into())
+            .spawn(move || {
+                loop {
+                    std::thread::sleep(EPOCH_TICK);
+                    match runtime.upgrade() {
+                        Some(runtime) => runtime.engine.increment_epoch(),
+                        None => return,
+                    }
+                }
+            })
+            .expect("a thread can be started");
+    }
+
+    /// The component of these bytes, from the cache or compiled now.
+    ///
+    /// # Errors
+    /// The bytes are no valid component.
+    pub(super) fn compile(
+        &self,
+        bytes: &[u8],
+        sha256: &str,
+    ) -> wasmtime::Result<wasmtime::component::Component> {
+        let Some(cache) = &self.cache else {
+            return wasmtime::component::Component::new(&self.engine, bytes);
+        };
+        let mut hasher = DefaultHasher::new();
+        self.engine.precompile_compatibility_hash().hash(&mut hasher);
+        let file = cache.join(format!("{sha256}-{:016x}.cwasm", hasher.finish()));
+        if let Some(component) = self.cached(&file) {
+            return Ok(component);
+        }
+        let component = wasmtime::component::Component::new(&self.engine, bytes)?;
+        if let Err(error) = store_private(cache, &file, &component.serialize()?) {
+            tracing::debug!("compiled component not cached in {}: {error}", cache.display());
+        }
+        Ok(component)
+    }
+
+    #[allow(unsafe_code, reason = "deserialising compiled code has no safe form")]
+    fn cached(&self, file: &Path) -> Option<wasmtime::component::Component> {
+        if !is_private(file.parent()?) || !file.is_file() {
+            return None;
+        }
+        // SAFETY: the file lies in a folder that only this user can write, under a
+        // name made of the component's hash and the engine's, and was renamed there
+        // whole by `store_private`.
+        match unsafe { wasmtime::component::Component::deserialize_file(&self.engine, file) } {
+            Ok(component) => Some(component),
+            Err(error) => {
+                tracing::debug!("cached component {} is not usable: {error:#}", file.display());
+                None
+            }
+        }
+    }
+}
+
+fn config(pooling: bool) -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK_BYTES);
+    if pooling {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(INSTANCES_MAX)
+            .total_core_instances(4 * INSTANCES_MAX)
+            .total_memories(INSTANCES_MAX)
+            .total_tables(2 * INSTANCES_MAX)
+            .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+            .max_memories_per_component(4)
+            .max_tables_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+            .max_component_instance_size(4 << 20)
+            .max_core_instance_size(4 << 20)
+            .max_memory_size(4 * MEMORY_BYTES_MAX)
+            .table_elements(TABLE_ELEMENTS_MAX)
+            // Pages a metric has touched stay mapped for its next instance.
+            .linear_memory_keep_resident(1 << 20);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    }
+    config
+}
+
+/// Writes beside and renames, in a folder that nobody else can write.
+fn store_private(folder: &Path, file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    if !is_private(folder) {
+        return Err(std::io::Error::other("others can write to the folder"));
+    }
+    let beside = file.with_extension(format!("{}.tmp", std::process::id()));
+    let mut out = std::fs::File::create(&beside)?;
+    out.write_all(bytes)?;
+    out.sync_all()?;
+    std::fs::rename(&beside, file)
+}
+
+fn is_private(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(folder) = folder.metadata() else {
+        return false;
+    };
+    // A file made by us belongs to our effective user: /proc/self does as well.
+    let ours = std::fs::metadata("/proc/self").map_or(true, |us| us.uid() == folder.uid());
+    folder.is_dir() && ours && folder.mode() & 0o022 == 0
+}
+
+/// Where compiled components are kept: `RLHF_CACHE`, or the user's cache folder.
+pub fn cache_folder() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    variable("RLHF_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| PathBuf::from(folder).join("rlhf")))
+        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache/rlhf")))
+        .map(|folder| folder.join("components"))
+}

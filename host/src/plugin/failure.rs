@@ -1,0 +1,90 @@
+//! What can go wrong in a plugin: values, never panics of the host.
+
+use wasmtime::Trap;
+
+use super::instance::State;
+use super::limits::Limits;
+
+/// Why a plugin gave no result for a sample or a call.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Failure {
+    #[error("out of fuel: more than {fuel} units for a sample")]
+    OutOfFuel { fuel: u64 },
+    #[error("out of time: more than {ms} ms for a sample")]
+    OutOfTime { ms: u64 },
+    #[error("out of memory: more than {bytes} bytes")]
+    OutOfMemory { bytes: usize },
+    #[error("out of output: more than {bytes} bytes written")]
+    OutOfOutput { bytes: usize },
+    #[error("stack: too deep a recursion")]
+    Stack,
+    #[error("trap: {message}")]
+    Trap { message: String },
+    #[error("bad result: {message}")]
+    BadResult { message: String },
+    #[error("plugin error {code}: {message}")]
+    Plugin { code: String, message: String },
+}
+
+impl Failure {
+    /// Stable name for counting and for machines.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Failure::OutOfFuel { .. } => "out-of-fuel",
+            Failure::OutOfTime { .. } => "out-of-time",
+            Failure::OutOfMemory { .. } => "out-of-memory",
+            Failure::OutOfOutput { .. } => "out-of-output",
+            Failure::Stack => "stack",
+            Failure::Trap { .. } => "trap",
+            Failure::BadResult { .. } => "bad-result",
+            Failure::Plugin { .. } => "plugin-error",
+        }
+    }
+
+    /// Names what ended a call.
+    ///
+    /// The order matters: a stack overflow or a time-out often comes after a
+    /// denied memory request, and would be misnamed if memory were asked first.
+    pub(super) fn classify(error: &wasmtime::Error, state: &State, limits: &Limits) -> Self {
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::OutOfFuel) => {
+                return Failure::OutOfFuel {
+                    fuel: limits.fuel_per_sample,
+                };
+            }
+            Some(Trap::Interrupt) => {
+                return Failure::OutOfTime {
+                    ms: limits.wall_ms_per_sample,
+                };
+            }
+            Some(Trap::StackOverflow) => return Failure::Stack,
+            _ => {}
+        }
+        if state.limiter.memory_denied {
+            return Failure::OutOfMemory {
+                bytes: limits.memory_bytes_max,
+            };
+        }
+        if state.output_is_full() {
+            return Failure::OutOfOutput {
+                bytes: limits.output_bytes_max,
+            };
+        }
+        if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+            return Failure::Trap {
+                message: format!("the plugin called exit({})", exit.0),
+            };
+        }
+        let mut message = match error.downcast_ref::<Trap>() {
+            Some(trap) => trap.to_string(),
+            // `{error:#}` would repeat the frames of the guest's stack.
+            None => error.root_cause().to_string(),
+        };
+        let talk = state.output_tail();
+        if !talk.is_empty() {
+            message.push_str("; the plugin wrote: ");
+            message.push_str(&talk);
+        }
+        Failure::Trap { message }
+    }
+}

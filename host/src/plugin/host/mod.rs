@@ -1,0 +1,4 @@
+//! The interfaces the host offers to plugins.
+
+pub mod log;
+pub mod source;

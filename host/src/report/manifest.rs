@@ -1,0 +1,51 @@
+//! `manifest.json`: what is needed to say how a run came about, and to repeat it.
+
+use serde::Serialize;
+
+use crate::plugin::Component;
+
+/// Versions, hashes, machine and times of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Manifest {
+    pub rlhf: &'static str,
+    pub seed: u64,
+    /// The command line as it was given.
+    pub command: Vec<String>,
+    pub machine: Machine,
+    pub plugins: Vec<PluginPin>,
+    /// Seconds each stage took.
+    pub seconds: Vec<(String, f64)>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    pub os: &'static str,
+    pub architecture: &'static str,
+    pub cores: usize,
+    pub device: String,
+}
+
+/// A plugin pinned by the bytes that ran.
+#[derive(Clone, Debug, Serialize)]
+pub struct PluginPin {
+    pub name: String,
+    pub kind: String,
+    pub path: String,
+    pub sha256: String,
+    pub wit: String,
+    /// Score signature of a metric.
+    pub signature: Option<String>,
+}
+
+impl PluginPin {
+    pub fn of(component: &Component, name: &str, signature: Option<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: component.kind.to_string(),
+            path: component.path.display().to_string(),
+            sha256: component.sha256.clone(),
+            wit: component.wit_version.clone(),
+            signature,
+        }
+    }
+}

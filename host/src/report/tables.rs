@@ -1,0 +1,108 @@
+//! Tables for people, as plain text.
+
+use std::fmt::Write;
+
+use super::{StageEvaluation, Summary};
+use crate::evaluate::MetricResult;
+
+/// A run's outcome.
+pub fn summary(summary: &Summary) -> String {
+    let mut out = String::new();
+    for evaluation in &summary.evaluations {
+        stage(&mut out, evaluation);
+    }
+    if let Some(preferences) = &summary.preferences {
+        let (before, after) = (&preferences.before, &preferences.after);
+        let _ = write!(
+            out,
+            "\npreferences ({}: {} pairs trained, {} held out)\n  {:22} {:>8} {:>8}\n",
+            preferences.source,
+            preferences.pairs_trained,
+            preferences.pairs_held_out,
+            "",
+            "before",
+            "after"
+        );
+        for (name, before, after) in [
+            ("held-out loss", before.loss, after.loss),
+            ("held-out accuracy", before.accuracy, after.accuracy),
+            ("held-out margin", before.margin, after.margin),
+        ] {
+            let _ = writeln!(out, "  {name:22} {before:8.4} {after:8.4}");
+        }
+    }
+    let _ = writeln!(out, "\ntargets");
+    for target in &summary.targets {
+        let _ = match (target.value, target.met) {
+            (Some(value), Some(met)) => writeln!(
+                out,
+                "  {:22} {value:8.4} {:>21}  target {:.2}  {}",
+                target.metric,
+                interval(target.interval),
+                target.target,
+                if met { "met" } else { "missed" }
+            ),
+            _ => writeln!(
+                out,
+                "  {:22} not computed: {}",
+                target.metric,
+                target.reason.as_deref().unwrap_or("unknown")
+            ),
+        };
+    }
+    for warning in &summary.warnings {
+        let _ = writeln!(out, "\nwarning: {warning}");
+    }
+    out
+}
+
+fn stage(out: &mut String, evaluation: &StageEvaluation) {
+    let _ = writeln!(
+        out,
+        "\n{} ({} held-out tasks)",
+        evaluation.stage, evaluation.tasks
+    );
+    out.push_str(&metrics(&evaluation.metrics));
+}
+
+/// One line a metric: the headline with its interval, then the other value and failures.
+pub fn metrics(results: &[MetricResult]) -> String {
+    let mut out = String::new();
+    for result in results {
+        let Some(value) = result.value else {
+            let _ = writeln!(
+                out,
+                "  {:22} not computed: {}",
+                result.name,
+                result.first_failure.as_deref().unwrap_or("no samples")
+            );
+            continue;
+        };
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+        let _ = write!(
+            out,
+            "  {:22} {value:8.4} {:>21}  corpus {}  mean {}",
+            result.name,
+            interval(result.interval),
+            number(result.corpus),
+            number(result.mean)
+        );
+        let failed: usize = result.failures.values().sum();
+        if failed > 0 {
+            let _ = write!(
+                out,
+                "  {failed} of {} failed: {}",
+                result.samples,
+                result.first_failure.as_deref().unwrap_or_default()
+            );
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn interval(interval: Option<[f64; 2]>) -> String {
+    interval.map_or(String::new(), |[low, high]| {
+        format!("95% [{low:.4}, {high:.4}]")
+    })
+}

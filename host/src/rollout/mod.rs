@@ -1,0 +1,304 @@
+//! Responses sampled from a model, with the log-probability of every token.
+
+pub mod logprobs;
+pub mod sampling;
+
+use candle_core::{Result, bail};
+use rayon::prelude::*;
+
+use crate::config::generation::Generation;
+use crate::models::{Cache, CausalLm};
+use crate::ops::random::{Purpose, Stream};
+use sampling::{Sampler, Sampling};
+
+/// What ends a response before its length does.
+pub struct Stop<'a> {
+    /// Any of these tokens.
+    pub tokens: &'a [u32],
+    /// Any of these texts, as soon as it is complete.
+    pub strings: &'a [String],
+    /// Text of token ids, for `strings`; not called without them.
+    pub decode: &'a (dyn Fn(&[u32]) -> String + Sync),
+}
+
+impl Stop<'_> {
+    /// Stops at tokens only.
+    pub fn tokens(tokens: &[u32]) -> Stop<'_> {
+        Stop { tokens, strings: &[], decode: &|_| String::new() }
+    }
+
+    fn reason(&self, ids: &[u32]) -> Option<FinishReason> {
+        let last = ids.last()?;
+        if self.tokens.contains(last) {
+            return Some(FinishReason::Eos);
+        }
+        let longest = self.strings.iter().map(String::len).max()?;
+        // A token is at least one byte of text, or none: what the last token completes lies in
+        // the last `longest` tokens that have text, so a few more are looked at.
+        let tail = (self.decode)(&ids[ids.len().saturating_sub(longest + 8)..]);
+        let found = self.strings.iter().position(|s| !s.is_empty() && tail.contains(s.as_str()))?;
+        Some(FinishReason::StopString(found))
+    }
+}
+
+/// Why a response ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// One of the stop tokens, which is the response's last.
+    Eos,
+    /// A stop string, by its number; the response's text contains it.
+    StopString(usize),
+    /// `max_new_tokens`, or the model's context.
+    Length,
+}
+
+/// One response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response {
+    /// Which prompt it answers.
+    pub prompt: usize,
+    /// Which of the prompt's samples it is.
+    pub sample: usize,
+    /// Its tokens, with the stop token where one ended it.
+    pub ids: Vec<u32>,
+    /// Log-probability of each token under the model itself: temperature 1, nothing cut off.
+    pub logprobs: Vec<f32>,
+    /// Why it ended.
+    pub finish: FinishReason,
+}
+
+/// A row of the cache while it grows.
+struct Row {
+    slot: usize,
+    prompt: usize,
+    sample: usize,
+    rng: Stream,
+    ids: Vec<u32>,
+    logprobs: Vec<f32>,
+}
+
+/// Samples `samples_per_prompt` responses to each prompt, ordered by prompt and sample.
+///
+/// `config.batch_size` rows are decoded at once. A row that ends leaves and the next one takes
+/// its place; samples of one prompt share its computation. Each row draws from a stream of its
+/// own, and its numbers do not depend on its neighbours: a response depends on the model, its
+/// prompt, the seed, and its indices alone.
+///
+/// `progress` hears how many responses are done; when it returns false the rest is left out.
+///
+/// # Errors
+/// A prompt is empty or fills the model's context.
+pub fn generate(
+    model: &dyn CausalLm,
+    prompts: &[Vec<u32>],
+    samples_per_prompt: usize,
+    config: &Generation,
+    stop: &Stop,
+    seed: u64,
+    progress: &mut dyn FnMut(usize) -> bool,
+) -> Result<Vec<Response>> {
+    let total = prompts.len() * samples_per_prompt;
+    if total == 0 || config.max_new_tokens == 0 {
+        return Ok(Vec::new());
+    }
+    let context = model.context();
+    if let Some(i) = prompts.iter().position(|p| p.is_empty() || p.len() >= context) {
+        bail!("prompt {i} has {} tokens, the model's context {context}", prompts[i].len());
+    }
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    let capacity = (longest + config.max_new_tokens).min(context);
+    let slots = config.batch_size.clamp(1, total);
+    // One slot more holds the prompt that is being sampled from: its samples copy it.
+    let mut cache = model.cache(slots + 1, capacity)?;
+    let mut decoder = Decoder {
+        sampling: Sampling { temperature: config.temperature, top_k: config.top_k, top_p: config.top_p },
+        stop,
+        config,
+        capacity,
+        rows: Vec::new(),
+        free: (0..slots).rev().collect(),
+        done: Vec::with_capacity(total),
+    };
+    let mut next = (0..prompts.len()).flat_map(|p| (0..samples_per_prompt).map(move |s| (p, s))).peekable();
+    let mut prefilled: Option<(usize, Vec<f32>)> = None;
+    loop {
+        while !decoder.free.is_empty()
+            && let Some((prompt, sample)) = next.next()
+        {
+            if prefilled.as_ref().is_none_or(|(p, _)| *p != prompt) {
+                let logits = model.prefill(&mut cache, slots, &prompts[prompt])?;
+                prefilled = Some((prompt, logits.to_vec1()?));
+            }
+            let (_, logits) = prefilled.as_ref().expect("filled above");
+            let rng = Stream::new(seed, Purpose::Sampling, prompt as u64, sample as u64);
+            let slot = decoder.free.pop().expect("checked by the loop");
+            cache.copy_row(slots, slot)?;
+            let row = Row { slot, prompt, sample, rng, ids: Vec::new(), logprobs: Vec::new() };
+            decoder.start(row, logits, prompts[prompt].len());
+        }
+        if !progress(decoder.done.len()) || decoder.rows.is_empty() {
+            break;
+        }
+        decoder.step(model, &mut cache, prompts)?;
+    }
+    let mut done = decoder.done;
+    done.sort_by_key(|r| (r.prompt, r.sample));
+    Ok(done)
+}
+
+struct Decoder<'a> {
+    sampling: Sampling,
+    stop: &'a Stop<'a>,
+    config: &'a Generation,
+    capacity: usize,
+    rows: Vec<Row>,
+    free: Vec<usize>,
+    done: Vec<Response>,
+}
+
+impl Decoder<'_> {
+    fn start(&mut self, mut row: Row, logits: &[f32], prompt_len: usize) {
+        let mut sampler = Sampler::default();
+        row.draw(&mut sampler, logits, &self.sampling);
+        self.place(row, prompt_len);
+    }
+
+    /// One token for every row.
+    fn step(&mut self, model: &dyn CausalLm, cache: &mut Cache, prompts: &[Vec<u32>]) -> Result<()> {
+        let slots: Vec<usize> = self.rows.iter().map(|r| r.slot).collect();
+        let ids: Vec<u32> = self.rows.iter().map(|r| *r.ids.last().expect("a started row has a token")).collect();
+        let logits = model.decode(cache, &slots, &ids)?.flatten_all()?.to_vec1::<f32>()?;
+        let sampling = self.sampling;
+        self.rows.par_iter_mut().zip(logits.par_chunks(model.vocabulary())).for_each_init(
+            Sampler::default,
+            |sampler, (row, logits)| row.draw(sampler, logits, &sampling),
+        );
+        for row in std::mem::take(&mut self.rows) {
+            let prompt_len = prompts[row.prompt].len();
+            self.place(row, prompt_len);
+        }
+        Ok(())
+    }
+
+    /// Keeps a row that goes on; finishes one that does not.
+    fn place(&mut self, row: Row, prompt_len: usize) {
+        let full = row.ids.len() >= self.config.max_new_tokens || prompt_len + row.ids.len() >= self.capacity;
+        let finish = self.stop.reason(&row.ids).or(full.then_some(FinishReason::Length));
+        match finish {
+            None => self.rows.push(row),
+            Some(finish) => {
+                self.free.push(row.slot);
+                let Row { prompt, sample, ids, logprobs, .. } = row;
+                self.done.push(Response { prompt, sample, ids, logprobs, finish });
+            }
+        }
+    }
+}
+
+impl Row {
+    fn draw(&mut self, sampler: &mut Sampler, logits: &[f32], sampling: &Sampling) {
+        let (id, logprob) = sampler.sample(logits, sampling, &mut self.rng);
+        self.ids.push(id);
+        self.logprobs.push(logprob);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::{Llama, LlamaConfig};
+    use candle_core::Device;
+
+    fn model() -> Llama {
+        let config = LlamaConfig {
+            vocab_size: 30,
+            hidden_size: 24,
+            intermediate_size: 32,
+            num_hidden_layers: 2,
+            num_attention_heads: 2,
+            num_key_value_heads: 1,
+            head_dim: 12,
+            max_position_embeddings: 24,
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            tie_word_embeddings: false,
+            bos_token_id: None,
+            eos_token_id: vec![2],
+            pad_token_id: None,
+        };
+        Llama::init(config, 5, &Device::Cpu).expect("init")
+    }
+
+    fn config(batch_size: usize, temperature: f64) -> Generation {
+        Generation { max_new_tokens: 9, temperature, top_k: 0, top_p: 1.0, batch_size }
+    }
+
+    fn prompts() -> Vec<Vec<u32>> {
+        vec![vec![3, 4, 5], vec![6], vec![7, 8, 9, 10, 11]]
+    }
+
+    fn run(config: &Generation, stop: &Stop) -> Vec<Response> {
+        generate(&model(), &prompts(), 3, config, stop, 11, &mut |_| true).expect("generates")
+    }
+
+    // Would catch rows that get each other's numbers, and samples that repeat each other.
+    #[test]
+    fn a_response_does_not_depend_on_its_batch() {
+        let alone = run(&config(1, 1.0), &Stop::tokens(&[2]));
+        for batch in [2, 4, 9] {
+            assert_eq!(run(&config(batch, 1.0), &Stop::tokens(&[2])), alone);
+        }
+        let order: Vec<_> = alone.iter().map(|r| (r.prompt, r.sample)).collect();
+        assert_eq!(order, (0..3).flat_map(|p| (0..3).map(move |s| (p, s))).collect::<Vec<_>>());
+        assert!(alone[0].ids != alone[1].ids);
+    }
+
+    // Would catch log-probabilities that belong to another token or to the tempered distribution.
+    #[test]
+    fn logprobs_are_the_models_own() {
+        for temperature in [0.0, 0.5] {
+            for response in run(&config(4, temperature), &Stop::tokens(&[2])) {
+                let again = logprobs::response_logprobs(&model(), &prompts()[response.prompt], &[&response.ids])
+                    .expect("computes");
+                for (a, b) in response.logprobs.iter().zip(&again[0]) {
+                    assert!((a - b).abs() < 1e-5, "{a} {b}");
+                }
+            }
+        }
+    }
+
+    // Would catch a row that goes on after its end, or ends without a reason.
+    #[test]
+    fn responses_end_as_they_should() {
+        for response in run(&config(4, 1.0), &Stop::tokens(&[2, 3])) {
+            let stops = response.ids.iter().filter(|id| [2, 3].contains(id)).count();
+            match response.finish {
+                FinishReason::Eos => assert!(stops == 1 && [2, 3].contains(response.ids.last().expect("tokens"))),
+                _ => assert!(stops == 0 && response.ids.len() == 9),
+            }
+        }
+        let decode = |ids: &[u32]| ids.iter().map(|id| char::from(b'a' + *id as u8)).collect::<String>();
+        let free = run(&config(4, 1.0), &Stop::tokens(&[]));
+        let text = decode(&free[0].ids);
+        let strings = ["never".to_owned(), text[3..5].to_owned()];
+        let stop = Stop { tokens: &[], strings: &strings, decode: &decode };
+        let stopped = &run(&config(4, 1.0), &stop)[0];
+        assert_eq!(stopped.finish, FinishReason::StopString(1));
+        assert!(decode(&stopped.ids).ends_with(&text[3..5]) && text.starts_with(&decode(&stopped.ids)));
+        // The context of 24 tokens ends a response as well.
+        let long = Generation { max_new_tokens: 100, ..config(4, 1.0) };
+        for response in run(&long, &Stop::tokens(&[])) {
+            assert_eq!(response.ids.len() + prompts()[response.prompt].len(), 24);
+            assert_eq!(response.finish, FinishReason::Length);
+        }
+    }
+
+    // Would catch an interrupt that is not heard.
+    #[test]
+    fn an_interrupt_keeps_what_is_done() {
+        let some = generate(&model(), &prompts(), 3, &config(2, 1.0), &Stop::tokens(&[2]), 11, &mut |done| done < 4)
+            .expect("generates");
+        assert!((4..9).contains(&some.len()), "{}", some.len());
+        assert!(generate(&model(), &[vec![]], 1, &config(2, 1.0), &Stop::tokens(&[]), 1, &mut |_| true).is_err());
+    }
+}

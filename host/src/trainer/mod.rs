@@ -1,0 +1,422 @@
+//! The loops that change a model: supervised warm-up and preference optimisation.
+//!
+//! A trainer takes tokenised examples, settings and a seed, changes the model in place, and tells
+//! a [`Tracker`] what happens. It prints nothing and opens no files but checkpoints. Everything
+//! random follows from the seed: equal runs give equal bytes, and a run continued from a
+//! checkpoint gives those of the run that was never interrupted.
+
+pub mod checkpoint;
+pub mod dpo;
+pub mod minibatch;
+pub mod optimizer;
+pub mod sft;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::config::training::Training;
+use crate::models::{CausalLm, weights};
+use crate::ops::random::{Purpose, Stream};
+use crate::tracking::Tracker;
+use checkpoint::State;
+use optimizer::{AdamW, LearningRate};
+
+pub use minibatch::{Demonstration, Pair};
+
+/// What can go wrong in training.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{trainer}: no training examples")]
+    NoExamples { trainer: &'static str },
+    #[error("{trainer}: {what} is {value} at step {step}")]
+    NotFinite { trainer: &'static str, what: &'static str, value: f64, step: u64 },
+    #[error("checkpoint `{}` belongs to another run: {message}", .folder.display())]
+    OtherRun { folder: PathBuf, message: String },
+    #[error("checkpoint `{}`: {message}", .folder.display())]
+    BrokenCheckpoint { folder: PathBuf, message: String },
+    #[error(transparent)]
+    Weights(#[from] weights::Error),
+    #[error("{doing}: {source}")]
+    Tensor { doing: String, source: candle_core::Error },
+}
+
+impl Error {
+    /// What to do next, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFinite { .. } => Some("a lower `training.learning_rate` or `training.max_grad_norm` may help".into()),
+            Self::OtherRun { .. } => Some("resume with the settings, data and seed that the checkpoint was made with".into()),
+            Self::Weights(error) => error.hint(),
+            Self::NoExamples { .. } | Self::BrokenCheckpoint { .. } | Self::Tensor { .. } => None,
+        }
+    }
+}
+
+/// Says what was being done when a tensor operation failed.
+pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(candle_core::Error) -> Error {
+    move |source| Error::Tensor { doing: what.into(), source }
+}
+
+/// What a run hands to each of its trainers.
+pub struct Run<'a> {
+    /// Decides everything random.
+    pub seed: u64,
+    /// When it becomes true, training stops after the step at hand, with a checkpoint.
+    pub interrupt: &'a AtomicBool,
+    /// Hears the numbers of every step.
+    pub tracker: &'a mut dyn Tracker,
+    /// Where checkpoints go; none are written without it.
+    pub checkpoints: Option<Checkpoints<'a>>,
+}
+
+/// Where checkpoints go and come from.
+pub struct Checkpoints<'a> {
+    /// `checkpoint-N` folders are made here.
+    pub folder: &'a Path,
+    /// A checkpoint to continue from.
+    pub resume: Option<PathBuf>,
+    /// Adds files to each checkpoint (the tokenizer's), so that it is a whole model folder.
+    pub extras: &'a dyn Fn(&Path) -> io::Result<()>,
+}
+
+/// How a training ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Optimizer steps done, those before a resumed checkpoint included.
+    pub steps: u64,
+    /// Whether it was interrupted before its last step.
+    pub interrupted: bool,
+    /// Loss of the last step; NaN if there was none.
+    pub final_loss: f64,
+    /// Tokens trained on, prompts included.
+    pub tokens: u64,
+}
+
+/// One kind of training, as the common loop sees it.
+trait Task {
+    /// The trainer's name: in messages, in the tracker's stage, in checkpoints.
+    const NAME: &'static str;
+
+    /// What a person reads beside the progress bar.
+    const STAGE: &'static str;
+
+    /// Number of examples.
+    fn len(&self) -> usize;
+
+    /// Adds the gradients of the examples `micro`, a part of `step`'s: the loss is a mean over
+    /// all of `step`, so that micro-batches add up to the large batch.
+    fn accumulate(
+        &self,
+        model: &mut dyn CausalLm,
+        step: &[usize],
+        micro: &[usize],
+        stats: &mut Stats,
+    ) -> candle_core::Result<()>;
+}
+
+/// Numbers of one step, summed over its micro-batches.
+#[derive(Debug, Default)]
+struct Stats {
+    loss: f64,
+    tokens: u64,
+    /// Further numbers under their tags; each is already divided by what it is a mean over.
+    means: Vec<(&'static str, f64)>,
+}
+
+impl Stats {
+    fn add(&mut self, tag: &'static str, value: f64) {
+        match self.means.iter_mut().find(|(t, _)| *t == tag) {
+            Some((_, sum)) => *sum += value,
+            None => self.means.push((tag, value)),
+        }
+    }
+}
+
+/// How many optimizer steps a training has, and which examples each takes.
+struct Plan {
+    examples: usize,
+    per_step: usize,
+    steps_per_epoch: usize,
+    steps: u64,
+    seed: u64,
+}
+
+impl Plan {
+    fn new(examples: usize, training: &Training, seed: u64) -> Self {
+        let per_step = training.batch_size.max(1) * training.gradient_accumulation_steps.max(1);
+        let steps_per_epoch = examples.div_ceil(per_step);
+        let all = (training.epochs as u64).saturating_mul(steps_per_epoch as u64);
+        let steps = if training.steps > 0 { all.min(training.steps as u64) } else { all };
+        Self { examples, per_step, steps_per_epoch, steps, seed }
+    }
+
+    /// Examples of step `step`, counted from 0. Each epoch has an order of its own.
+    fn examples(&self, step: u64) -> Vec<usize> {
+        let (epoch, within) = (step / self.steps_per_epoch as u64, step as usize % self.steps_per_epoch);
+        let order = Stream::new(self.seed, Purpose::Shuffle, epoch, 0).permutation(self.examples);
+        let start = within * self.per_step;
+        order[start..(start + self.per_step).min(self.examples)].to_vec()
+    }
+}
+
+/// The loop that all trainers share.
+fn train<T: Task>(model: &mut dyn CausalLm, task: &T, training: &Training, run: &mut Run) -> Result<Outcome, Error> {
+    let plan = Plan::new(task.len(), training, run.seed);
+    if plan.steps == 0 {
+        return Err(Error::NoExamples { trainer: T::NAME });
+    }
+    let schedule = LearningRate::new(training, plan.steps);
+    let fingerprint = checkpoint::Fingerprint::new(T::NAME, task.len(), plan.steps, run.seed, training);
+    let mut state = State { step: 0, tokens: 0, loss: f64::NAN };
+    model.train().map_err(doing("making room for gradients"))?;
+    let mut optimizer = AdamW::new(model, training).map_err(doing("making room for the optimizer"))?;
+    if let Some(folder) = run.checkpoints.as_ref().and_then(|c| c.resume.clone()) {
+        state = checkpoint::load(&folder, model, &mut optimizer, &fingerprint)?;
+    }
+    run.tracker.stage(T::STAGE, plan.steps, "steps");
+    run.tracker.progress(state.step);
+    let mut saved = state.step;
+    let mut save = |model: &dyn CausalLm, optimizer: &AdamW, state: &State| match &run.checkpoints {
+        Some(checkpoints) if saved != state.step => {
+            saved = state.step;
+            checkpoint::save(checkpoints, model, optimizer, state, &fingerprint)
+        }
+        _ => Ok(()),
+    };
+    let mut interrupted = false;
+    while state.step < plan.steps {
+        if run.interrupt.load(Ordering::Relaxed) {
+            interrupted = true;
+            break;
+        }
+        let learning_rate = schedule.at(state.step);
+        let stats = one_step(model, task, &plan.examples(state.step), training, state.step + 1)?;
+        let norm = optimizer
+            .step(model, learning_rate, training.max_grad_norm)
+            .map_err(doing(format!("{}: optimizer step {}", T::NAME, state.step + 1)))?;
+        if !norm.is_finite() {
+            return Err(Error::NotFinite { trainer: T::NAME, what: "the gradient's norm", value: norm, step: state.step + 1 });
+        }
+        state = State { step: state.step + 1, tokens: state.tokens + stats.tokens, loss: stats.loss };
+        let mut values = vec![
+            ("loss", stats.loss),
+            ("grad_norm", norm),
+            ("learning_rate", learning_rate),
+            ("epoch", state.step as f64 / plan.steps_per_epoch as f64),
+            ("num_tokens", state.tokens as f64),
+        ];
+        values.extend(&stats.means);
+        run.tracker.log(state.step, &values);
+        run.tracker.progress(state.step);
+        if training.save_steps > 0 && state.step.is_multiple_of(training.save_steps as u64) {
+            save(model, &optimizer, &state)?;
+        }
+    }
+    save(model, &optimizer, &state)?;
+    Ok(Outcome { steps: state.step, interrupted, final_loss: state.loss, tokens: state.tokens })
+}
+
+fn one_step<T: Task>(
+    model: &mut dyn CausalLm,
+    task: &T,
+    examples: &[usize],
+    training: &Training,
+    number: u64,
+) -> Result<Stats, Error> {
+    let mut stats = Stats::default();
+    for micro in examples.chunks(training.batch_size.max(1)) {
+        task.accumulate(model, examples, micro, &mut stats)
+            .map_err(doing(format!("{}: step {number}, {} examples", T::NAME, micro.len())))?;
+        if !stats.loss.is_finite() {
+            return Err(Error::NotFinite { trainer: T::NAME, what: "the loss", value: stats.loss, step: number });
+        }
+    }
+    Ok(stats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::dpo::Dpo;
+    use crate::config::training::Schedule;
+    use crate::models::{Llama, LlamaConfig};
+    use candle_core::Device;
+
+    fn model() -> Llama {
+        let config = LlamaConfig {
+            vocab_size: 40,
+            hidden_size: 32,
+            intermediate_size: 48,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            head_dim: 8,
+            max_position_embeddings: 64,
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            tie_word_embeddings: true,
+            bos_token_id: None,
+            eos_token_id: vec![2],
+            pad_token_id: None,
+        };
+        Llama::init(config, 5, &Device::Cpu).expect("init")
+    }
+
+    /// Copy the last prompt token twice.
+    fn demonstrations() -> Vec<Demonstration> {
+        let one = |i: u32| Demonstration::new(&[3, 4 + i * 7 % 30, 4 + i], &[4 + i, 4 + i], Some(2), 16);
+        (0..22).map(|i| one(i).expect("fits")).collect()
+    }
+
+    /// Prefer two tokens to one other, whatever the prompt.
+    fn preferences() -> Vec<Pair> {
+        let one = |i: u32| Pair::new(&[3, 4 + i], &[30, 31], &[32], Some(2), 16);
+        (0..22).map(|i| one(i).expect("fits")).collect()
+    }
+
+    fn training() -> Training {
+        Training {
+            learning_rate: 1e-2,
+            batch_size: 4,
+            epochs: 10,
+            schedule: Schedule::Cosine,
+            ..Training::default()
+        }
+    }
+
+    /// Remembers what it hears, and raises the interrupt at a step.
+    struct Recorder<'a> {
+        losses: Vec<f64>,
+        tags: Vec<String>,
+        interrupt: &'a AtomicBool,
+        at: u64,
+    }
+
+    impl<'a> Recorder<'a> {
+        fn new(interrupt: &'a AtomicBool) -> Self {
+            Self { losses: Vec::new(), tags: Vec::new(), interrupt, at: u64::MAX }
+        }
+    }
+
+    impl Tracker for Recorder<'_> {
+        fn stage(&mut self, _name: &str, _total: u64, _unit: &str) {}
+        fn progress(&mut self, _done: u64) {}
+        fn log(&mut self, step: u64, values: &[(&str, f64)]) {
+            self.losses.extend(values.iter().filter(|(tag, _)| *tag == "loss").map(|(_, v)| *v));
+            self.tags = values.iter().map(|(tag, _)| (*tag).to_owned()).collect();
+            if step == self.at {
+                self.interrupt.store(true, Ordering::Relaxed);
+            }
+        }
+        fn warn(&mut self, _message: &str) {}
+    }
+
+    fn bits(model: &Llama) -> Vec<u32> {
+        let values = |t: &candle_core::Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32");
+        model.parameters().iter().flat_map(|p| values(&p.value)).map(f32::to_bits).collect()
+    }
+
+    /// Trains a fresh model on demonstrations; its losses and weights.
+    fn warm_up(training: &Training, checkpoints: Option<Checkpoints>, stop_at: u64) -> (Vec<f64>, Vec<u32>, Outcome) {
+        let interrupt = AtomicBool::new(false);
+        let mut tracker = Recorder { at: stop_at, ..Recorder::new(&interrupt) };
+        let mut model = model();
+        let mut run = Run { seed: 3, interrupt: &interrupt, tracker: &mut tracker, checkpoints };
+        let outcome = sft::train(&mut model, &demonstrations(), training, &mut run).expect("trains");
+        (tracker.losses, bits(&model), outcome)
+    }
+
+    // Would catch training that does not learn, and two equal runs that differ in a bit.
+    #[test]
+    fn warm_up_learns_and_repeats() {
+        let (losses, weights, outcome) = warm_up(&training(), None, u64::MAX);
+        assert_eq!((losses.len(), outcome.steps, outcome.interrupted), (60, 60, false));
+        assert!(losses[0] > 3.0 && outcome.final_loss < 1.2, "{losses:?}");
+        assert_eq!(weights, warm_up(&training(), None, u64::MAX).1);
+    }
+
+    // Would catch a mean taken per micro-batch. 1e-6: f32 sums in another order.
+    #[test]
+    fn accumulation_equals_the_large_batch() {
+        let large = warm_up(&training(), None, u64::MAX).0;
+        let small = Training { batch_size: 1, gradient_accumulation_steps: 4, ..training() };
+        let small = warm_up(&small, None, u64::MAX).0;
+        assert!((large[0] - small[0]).abs() < 1e-6 && (large[1] - small[1]).abs() < 1e-5);
+        for (a, b) in large.iter().zip(&small) {
+            assert!((a - b).abs() < 1e-2 * a.max(0.1), "{a} {b}");
+        }
+    }
+
+    // Would catch any state that a checkpoint forgets: the continued run must give the same bits.
+    #[test]
+    fn a_resumed_run_is_the_same() {
+        let (losses, weights, _) = warm_up(&training(), None, u64::MAX);
+        let root = tempfile::tempdir().expect("temporary folder");
+        let extras = |folder: &Path| std::fs::write(folder.join("tokenizer.json"), "{}");
+        let checkpoints = |resume| Some(Checkpoints { folder: root.path(), resume, extras: &extras });
+        let (first, _, outcome) = warm_up(&training(), checkpoints(None), 17);
+        assert_eq!((outcome.steps, outcome.interrupted), (17, true));
+        let folder = checkpoint::latest(root.path()).expect("a checkpoint");
+        assert!(folder.ends_with("checkpoint-17") && folder.join("tokenizer.json").is_file());
+        let (second, resumed, outcome) = warm_up(&training(), checkpoints(Some(folder)), u64::MAX);
+        assert_eq!((outcome.steps, outcome.interrupted), (60, false));
+        assert_eq!([first, second].concat(), losses);
+        assert_eq!(resumed, weights);
+    }
+
+    // Would catch a checkpoint of another run that is taken for this one's.
+    #[test]
+    fn another_runs_checkpoint_is_refused() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let checkpoints = |resume| Some(Checkpoints { folder: root.path(), resume, extras: &|_| Ok(()) });
+        warm_up(&training(), checkpoints(None), 2);
+        let folder = checkpoint::latest(root.path()).expect("a checkpoint");
+        let refused = |training: &Training, folder: &Path| {
+            let interrupt = AtomicBool::new(false);
+            let mut tracker = Recorder::new(&interrupt);
+            let checkpoints = checkpoints(Some(folder.to_owned()));
+            let mut run = Run { seed: 3, interrupt: &interrupt, tracker: &mut tracker, checkpoints };
+            sft::train(&mut model(), &demonstrations(), training, &mut run).expect_err("refused")
+        };
+        let other = refused(&Training { learning_rate: 0.5, ..training() }, &folder);
+        assert!(other.to_string().ends_with("training.learning_rate is 0.01 there and 0.5 here"), "{other}");
+        std::fs::remove_file(folder.join("optimizer.safetensors")).expect("remove");
+        let broken = refused(&training(), &folder);
+        assert!(broken.to_string().contains("optimizer.safetensors"), "{broken}");
+        let missing = refused(&training(), &root.path().join("checkpoint-99"));
+        assert!(missing.to_string().contains("trainer_state.json"), "{missing}");
+    }
+
+    // Would catch preferences that are not learnt, a reference that moves, and missing tags.
+    #[test]
+    fn preferences_are_learnt() {
+        let interrupt = AtomicBool::new(false);
+        let mut tracker = Recorder::new(&interrupt);
+        let mut model = model();
+        let (train, held_out) = (&preferences()[..16], &preferences()[16..]);
+        let mut run = Run { seed: 3, interrupt: &interrupt, tracker: &mut tracker, checkpoints: None };
+        let training = Training { learning_rate: 2e-3, ..training() };
+        let outcome = dpo::train(&mut model, train, held_out, &training, &Dpo::default(), &mut run).expect("trains");
+        assert_eq!((outcome.before.pairs, outcome.before.accuracy, outcome.before.margin), (6, 0.5, 0.0));
+        assert_eq!(outcome.before.loss, 2f64.ln());
+        assert!(outcome.after.accuracy > 0.9 && outcome.after.loss < 0.5, "{:?}", outcome.after);
+        assert!((tracker.losses[0] - 2f64.ln()).abs() < 1e-5, "{}", tracker.losses[0]);
+        assert_eq!(tracker.losses.len() as u64, outcome.training.steps);
+    }
+
+    // Would catch a tag that dashboards do not know.
+    #[test]
+    fn steps_are_logged_under_trls_names() {
+        let interrupt = AtomicBool::new(false);
+        let mut tracker = Recorder::new(&interrupt);
+        let mut run = Run { seed: 3, interrupt: &interrupt, tracker: &mut tracker, checkpoints: None };
+        let training = Training { steps: 2, ..training() };
+        dpo::train(&mut model(), &preferences(), &[], &training, &Dpo::default(), &mut run).expect("trains");
+        let expected = [
+            "loss", "grad_norm", "learning_rate", "epoch", "num_tokens", "rewards/chosen", "rewards/rejected",
+            "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected",
+        ];
+        assert_eq!(tracker.tags, expected);
+    }
+}

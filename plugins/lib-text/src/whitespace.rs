@@ -1,0 +1,84 @@
+//! Whitespace of Python's `str` methods.
+//!
+//! Rust's `char::is_whitespace` lacks the four separators U+001C to U+001F,
+//! which `str.isspace`, `str.split()` and `str.strip()` take for whitespace.
+//! Otherwise the two agree.
+
+/// Whether `str.isspace` holds for this character (CPython 3.11, Unicode 14).
+#[inline]
+#[must_use]
+pub fn is_whitespace(c: char) -> bool {
+    matches!(
+        c,
+        '\t'..='\r'
+            | '\x1c'..=' '
+            | '\u{85}'
+            | '\u{a0}'
+            | '\u{1680}'
+            | '\u{2000}'..='\u{200a}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{202f}'
+            | '\u{205f}'
+            | '\u{3000}'
+    )
+}
+
+/// `str.split()`: the runs of characters that are not whitespace.
+pub fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_whitespace).filter(|token| !token.is_empty())
+}
+
+/// `str.strip()`.
+#[must_use]
+pub fn strip(text: &str) -> &str {
+    text.trim_matches(is_whitespace)
+}
+
+/// `str.rstrip()`.
+#[must_use]
+pub fn strip_end(text: &str) -> &str {
+    text.trim_end_matches(is_whitespace)
+}
+
+/// Whether `str.strip()` leaves nothing.
+#[must_use]
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(is_whitespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Would catch a character counted as whitespace by only one of the two languages.
+    #[test]
+    fn whitespace_is_pythons() {
+        // `[hex(i) for i in range(0x110000) if chr(i).isspace()]` in CPython 3.11.
+        let python = [
+            0x9, 0xa, 0xb, 0xc, 0xd, 0x1c, 0x1d, 0x1e, 0x1f, 0x20, 0x85, 0xa0, 0x1680, 0x2000,
+            0x2001, 0x2002, 0x2003, 0x2004, 0x2005, 0x2006, 0x2007, 0x2008, 0x2009, 0x200a, 0x2028,
+            0x2029, 0x202f, 0x205f, 0x3000,
+        ];
+        let ours: Vec<u32> = (0..0x11_0000)
+            .filter_map(char::from_u32)
+            .filter(|&c| is_whitespace(c))
+            .map(u32::from)
+            .collect();
+        assert_eq!(ours, python);
+    }
+
+    #[test]
+    fn splits_as_python() {
+        let check = |text: &str, expected: &[&str]| {
+            assert_eq!(split(text).collect::<Vec<_>>(), expected, "{text:?}");
+        };
+        check("", &[]);
+        check(" \t\n", &[]);
+        check("a  b\u{1c}c\u{3000}d", &["a", "b", "c", "d"]);
+        // The zero-width space is no whitespace.
+        check("a\u{200b}b", &["a\u{200b}b"]);
+        assert_eq!(strip("\u{1f} x y\r\n"), "x y");
+        assert_eq!(strip_end(" x \u{85}"), " x");
+    }
+}

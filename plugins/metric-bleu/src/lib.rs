@@ -1,0 +1,97 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod bleu;
+pub mod options;
+pub mod sacrebleu;
+
+use rlhf_sdk::{
+    AdditiveMetric, Error, Headline, Level, MetricDescriptor, Need, Sample, Score,
+    export_additive_metric,
+};
+
+use crate::bleu::Counts;
+use crate::options::{Options, Variant};
+
+/// BLEU with its options settled.
+#[derive(Debug)]
+pub struct Bleu {
+    variant: Variant,
+}
+
+impl AdditiveMetric for Bleu {
+    type Options = Options;
+
+    fn new(options: Options) -> Result<Self, Error> {
+        let variant = options
+            .variant()
+            .map_err(|bad| Error::bad_option(bad.key, bad.message))?;
+        Ok(Self { variant })
+    }
+
+    fn describe(&self) -> MetricDescriptor {
+        let precisions = (1..=self.variant.order_max()).map(|n| format!("precision_{n}"));
+        let components = precisions.chain(["brevity_penalty".to_owned()]);
+        let descriptor = MetricDescriptor::new(
+            "bleu",
+            env!("CARGO_PKG_VERSION"),
+            "clipped n-gram precision with a penalty for short responses",
+        )
+        .components(components)
+        .needs([Need::References])
+        .citation("Papineni et al. 2002, https://aclanthology.org/P02-1040")
+        .signature(self.variant.signature());
+        match self.variant {
+            Variant::Nltk { .. } => descriptor.headline(Headline::Mean),
+            Variant::Sacrebleu { .. } => descriptor
+                .headline(Headline::Corpus)
+                .range(0.0, 100.0)
+                .unit("%"),
+        }
+    }
+
+    fn statistics_length(&self) -> usize {
+        2 + 2 * self.variant.order_max()
+    }
+
+    fn measure(&self, sample: &Sample) -> Result<Vec<f64>, Error> {
+        let order_max = self.variant.order_max();
+        let counts = match self.variant {
+            Variant::Nltk { .. } => Counts::new(&sample.response, &sample.references, order_max)
+                .map(Counts::with_totals_of_one),
+            Variant::Sacrebleu { .. } => {
+                sacrebleu::counts(&sample.response, &sample.references, order_max)
+            }
+        };
+        counts.map(|counts| counts.to_statistics()).ok_or_else(|| {
+            Error::new(
+                "no-references",
+                "expected at least one reference, found none",
+            )
+        })
+    }
+
+    fn score(&self, statistics: &[f64], level: Level) -> Result<Score, Error> {
+        let counts = Counts::from_statistics(statistics)
+            .ok_or_else(|| Error::new("bad-statistics", "not the statistics of this metric"))?;
+        let (score, precisions, penalty) = match &self.variant {
+            Variant::Nltk { weights, smoothing } => (
+                bleu::score(&counts, weights, *smoothing),
+                bleu::precisions(&counts, *smoothing),
+                bleu::penalty(&counts),
+            ),
+            Variant::Sacrebleu { smoothing, .. } => (
+                sacrebleu::score(&counts, *smoothing, level == Level::Sample),
+                sacrebleu::precisions(&counts, *smoothing).0,
+                sacrebleu::penalty(&counts),
+            ),
+        };
+        let mut result = Score::new(score);
+        for (n, precision) in (1..).zip(precisions) {
+            result = result.component(format!("precision_{n}"), precision);
+        }
+        Ok(result.component("brevity_penalty", penalty))
+    }
+}
+
+export_additive_metric!(Bleu);

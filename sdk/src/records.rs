@@ -1,0 +1,577 @@
+//! What adapters of tabular formats share: which columns make which record.
+//!
+//! | columns | record |
+//! | --- | --- |
+//! | `prompt`, `chosen`, `rejected` | comparison |
+//! | `prompt`, `response`, `rating`, maybe `logits` | rating |
+//! | `prompt`, `response` | demonstration |
+//! | `prompt`, `reference` or `references` and/or `tests` | evaluation |
+//!
+//! The first line that fits decides, unless the option `kind` does. Columns of
+//! other names, or of no use to the record, become
+//! [`Row::extra`](crate::Row::extra). The option `columns` says where a field
+//! is found if not under its own name: `{"prompt": "question"}`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::data_adapter::{Content, Origin, RowError};
+use crate::types::{Error, one_of};
+
+/// What a row is to be read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// `prompt`, `chosen`, `rejected`.
+    Comparison,
+    /// `prompt`, `response`, `rating`, maybe `logits`.
+    Rating,
+    /// `prompt`, `response`.
+    Demonstration,
+    /// `prompt`, and `references` or `tests`.
+    Evaluation,
+}
+
+impl Kind {
+    /// In the order in which columns are recognised.
+    const ALL: [Self; 4] = [
+        Self::Comparison,
+        Self::Rating,
+        Self::Demonstration,
+        Self::Evaluation,
+    ];
+
+    /// As the option `kind` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Comparison => "comparison",
+            Self::Rating => "rating",
+            Self::Demonstration => "demonstration",
+            Self::Evaluation => "evaluation",
+        }
+    }
+
+    fn required(self) -> &'static [Field] {
+        match self {
+            Self::Comparison => &[Field::Prompt, Field::Chosen, Field::Rejected],
+            Self::Rating => &[Field::Prompt, Field::Response, Field::Rating],
+            Self::Demonstration => &[Field::Prompt, Field::Response],
+            Self::Evaluation => &[Field::Prompt],
+        }
+    }
+
+    /// An evaluation needs one of its two; the others can do without.
+    fn optional(self) -> &'static [Field] {
+        match self {
+            Self::Comparison | Self::Demonstration => &[],
+            Self::Rating => &[Field::Logits],
+            Self::Evaluation => &[Field::References, Field::Tests],
+        }
+    }
+
+    fn fits(self, fields: &[Field]) -> bool {
+        let has = |field: &Field| fields.contains(field);
+        self.required().iter().all(has)
+            && (self != Self::Evaluation || self.optional().iter().any(has))
+    }
+
+    fn uses(self, field: Field) -> bool {
+        self.required().contains(&field) || self.optional().contains(&field)
+    }
+}
+
+/// What a column can fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Field {
+    /// What is asked.
+    Prompt,
+    /// What is answered.
+    Response,
+    /// The response that people prefer.
+    Chosen,
+    /// The other response.
+    Rejected,
+    /// A rating of the response: a number.
+    Rating,
+    /// Raw scores that people gave: numbers.
+    Logits,
+    /// Accepted answers; the column may be called `reference` as well.
+    #[serde(alias = "reference")]
+    References,
+    /// Test code or input/output cases.
+    Tests,
+}
+
+impl Field {
+    const ALL: [Self; 8] = [
+        Self::Prompt,
+        Self::Response,
+        Self::Chosen,
+        Self::Rejected,
+        Self::Rating,
+        Self::Logits,
+        Self::References,
+        Self::Tests,
+    ];
+
+    /// The column's name where the option `columns` doesn't say otherwise.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Response => "response",
+            Self::Chosen => "chosen",
+            Self::Rejected => "rejected",
+            Self::Rating => "rating",
+            Self::Logits => "logits",
+            Self::References => "references",
+            Self::Tests => "tests",
+        }
+    }
+
+    fn is_called(self, column: &str) -> bool {
+        column.eq_ignore_ascii_case(self.name())
+            || (self == Self::References && column.eq_ignore_ascii_case("reference"))
+    }
+
+    /// Names under which public data sets have the field: for hints only.
+    fn usual_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Prompt => &[
+                "question",
+                "instruction",
+                "intent",
+                "query",
+                "problem",
+                "input",
+            ],
+            Self::Response => &[
+                "answer",
+                "best_answer",
+                "completion",
+                "output",
+                "snippet",
+                "solution",
+                "code",
+            ],
+            Self::Chosen => &["preferred_answer", "preferred", "better", "winner"],
+            Self::Rejected => &["other_answer", "dispreferred", "worse", "loser"],
+            Self::Rating => &["score", "stars", "label"],
+            Self::Logits => &[],
+            Self::References => &["canonical_solution", "target", "gold"],
+            Self::Tests => &["test", "test_list"],
+        }
+    }
+}
+
+/// The option `columns`: where to find a field.
+pub type Columns = BTreeMap<Field, String>;
+
+/// What a table's columns mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    kind: Kind,
+    /// One a column, in order; `None` fills no field.
+    fields: Vec<Option<Field>>,
+}
+
+impl Layout {
+    /// The layout of a table with these columns.
+    ///
+    /// # Errors
+    /// `missing-column`: the columns make no record, or not one of the `kind`
+    /// asked for; the message says what was found, what is needed, and which
+    /// `columns` would do. `duplicate-column`: two columns fill one field.
+    pub fn recognise(names: &[&str], columns: &Columns, kind: Option<Kind>) -> Result<Self, Error> {
+        for (field, column) in columns {
+            if !names.contains(&column.as_str()) {
+                return Err(Error::new(
+                    "missing-column",
+                    format!(
+                        "column `{column}`, which the option `columns` names for `{}`, is missing: found {}",
+                        field.name(),
+                        found(names)
+                    ),
+                ));
+            }
+        }
+        let field_of = |name: &str| {
+            let mapped = columns
+                .iter()
+                .find(|(_, column)| *column == name)
+                .map(|(field, _)| *field);
+            let own = || {
+                Field::ALL
+                    .into_iter()
+                    .find(|field| field.is_called(name) && !columns.contains_key(field))
+            };
+            mapped.or_else(own)
+        };
+        let mut fields: Vec<Option<Field>> = names.iter().map(|name| field_of(name)).collect();
+        let present: Vec<Field> = fields.iter().copied().flatten().collect();
+        let kind = match kind {
+            Some(kind) if kind.fits(&present) => kind,
+            Some(kind) => return Err(missing(names, &present, &[kind])),
+            None if !present.contains(&Field::Rating) && present.contains(&Field::Logits) => {
+                return Err(missing(names, &present, &[Kind::Rating]));
+            }
+            None => Kind::ALL
+                .into_iter()
+                .find(|kind| kind.fits(&present))
+                .ok_or_else(|| missing(names, &present, &Kind::ALL))?,
+        };
+        for field in &mut fields {
+            *field = field.filter(|field| kind.uses(*field));
+        }
+        for (index, field) in fields.iter().enumerate() {
+            if let Some(field) = field
+                && let Some(first) = fields[..index]
+                    .iter()
+                    .position(|other| other == &Some(*field))
+            {
+                return Err(Error::new(
+                    "duplicate-column",
+                    format!(
+                        "columns `{}` and `{}` both hold `{}`\nhint: choose one with the option `columns`",
+                        names[first],
+                        names[index],
+                        field.name()
+                    ),
+                ));
+            }
+        }
+        Ok(Self { kind, fields })
+    }
+
+    /// The record its rows become.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What a column fills; `None` for those that go to `extra`.
+    pub fn field(&self, column: usize) -> Option<Field> {
+        self.fields.get(column).copied().flatten()
+    }
+}
+
+/// The first few names: a message has to stay readable with a hundred.
+fn found(names: &[&str]) -> String {
+    const SHOWN: usize = 12;
+    let shown: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    match names.len() {
+        0 => "none".to_owned(),
+        more if more > SHOWN => format!("{} and {} more", shown.join(", "), more - SHOWN),
+        _ => shown.join(", "),
+    }
+}
+
+fn missing(names: &[&str], present: &[Field], kinds: &[Kind]) -> Error {
+    let needs: Vec<String> = kinds
+        .iter()
+        .map(|kind| {
+            let mut fields: Vec<String> = kind
+                .required()
+                .iter()
+                .map(|field| format!("`{}`", field.name()))
+                .collect();
+            if *kind == Kind::Evaluation {
+                fields.push("`references` or `tests`".to_owned());
+            }
+            format!(
+                "{} for {} {}",
+                fields.join(", "),
+                article(*kind),
+                kind.name()
+            )
+        })
+        .collect();
+    let mut message = format!(
+        "columns: found {}; expected {}",
+        found(names),
+        needs.join("; or ")
+    );
+    let guess = Kind::ALL
+        .iter()
+        .filter(|kind| kinds.contains(kind))
+        .find_map(|kind| {
+            let mut columns = Vec::new();
+            let wanted = kind.required().iter().chain(kind.optional());
+            let mut fields = present.to_vec();
+            for field in wanted.filter(|field| !present.contains(field)) {
+                let name = field
+                    .usual_names()
+                    .iter()
+                    .find_map(|usual| names.iter().find(|name| name.eq_ignore_ascii_case(usual)));
+                if let Some(name) = name {
+                    columns.push(format!("\"{}\": \"{name}\"", field.name()));
+                    fields.push(*field);
+                }
+            }
+            (!columns.is_empty() && kind.fits(&fields)).then(|| columns.join(", "))
+        });
+    match guess {
+        Some(columns) => message.push_str(&format!("\nhint: set the option `columns` to {{{columns}}}")),
+        None => message.push_str(
+            "\nhint: the option `columns` says where fields are, for instance {\"prompt\": \"question\"}",
+        ),
+    }
+    Error::new("missing-column", message)
+}
+
+fn article(kind: Kind) -> &'static str {
+    if kind == Kind::Evaluation { "an" } else { "a" }
+}
+
+/// A row being read: fields are put in as they come, [`Draft::finish`] checks
+/// that none is missing.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    texts: [Option<String>; 4],
+    rating: Option<f64>,
+    logits: Vec<f64>,
+    references: Vec<String>,
+    tests: Vec<String>,
+}
+
+/// A value of the right type for its field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FieldValue {
+    /// For `prompt`, `response`, `chosen`, `rejected`.
+    Text(String),
+    /// For `rating`: finite.
+    Number(f64),
+    /// For `logits`: finite.
+    Numbers(Vec<f64>),
+    /// For `references` and `tests`.
+    Texts(Vec<String>),
+}
+
+impl Draft {
+    /// Fills a field.
+    ///
+    /// # Panics
+    /// The value isn't of the field's type: the adapter has a bug.
+    pub fn set(&mut self, field: Field, value: FieldValue) {
+        match (field, value) {
+            (Field::Prompt, FieldValue::Text(text)) => self.texts[0] = Some(text),
+            (Field::Response, FieldValue::Text(text)) => self.texts[1] = Some(text),
+            (Field::Chosen, FieldValue::Text(text)) => self.texts[2] = Some(text),
+            (Field::Rejected, FieldValue::Text(text)) => self.texts[3] = Some(text),
+            (Field::Rating, FieldValue::Number(number)) => self.rating = Some(number),
+            (Field::Logits, FieldValue::Numbers(numbers)) => self.logits = numbers,
+            (Field::References, FieldValue::Texts(texts)) => self.references = texts,
+            (Field::Tests, FieldValue::Texts(texts)) => self.tests = texts,
+            (field, value) => panic!("field `{}` can't hold {value:?}", field.name()),
+        }
+    }
+
+    /// The record.
+    ///
+    /// # Errors
+    /// A field that the record needs was not filled.
+    pub fn finish(self, kind: Kind, origin: Origin) -> Result<Content, RowError> {
+        let [prompt, response, chosen, rejected] = self.texts;
+        let lacks = |field: &str, expected: &str| RowError {
+            origin,
+            field: field.to_owned(),
+            message: format!("expected {expected}, found nothing"),
+        };
+        let text =
+            |value: Option<String>, field: Field| value.ok_or_else(|| lacks(field.name(), "text"));
+        let prompt = text(prompt, Field::Prompt)?;
+        Ok(match kind {
+            Kind::Comparison => Content::Comparison {
+                prompt,
+                chosen: text(chosen, Field::Chosen)?,
+                rejected: text(rejected, Field::Rejected)?,
+            },
+            Kind::Rating => Content::Rating {
+                prompt,
+                response: text(response, Field::Response)?,
+                rating: self
+                    .rating
+                    .ok_or_else(|| lacks(Field::Rating.name(), "a number"))?,
+                logits: self.logits,
+            },
+            Kind::Demonstration => Content::Demonstration {
+                prompt,
+                response: text(response, Field::Response)?,
+            },
+            Kind::Evaluation => {
+                if self.references.is_empty() && self.tests.is_empty() {
+                    let fields = one_of(&[Field::References.name(), Field::Tests.name()]);
+                    return Err(lacks("", &fields));
+                }
+                Content::Evaluation {
+                    prompt,
+                    references: self.references,
+                    tests: self.tests,
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(names: &[&str], columns: &str, kind: Option<Kind>, expected: Result<Kind, &str>) {
+        let columns: Columns = serde_json::from_str(columns).unwrap();
+        let found = Layout::recognise(names, &columns, kind);
+        match (found, expected) {
+            (Ok(layout), Ok(kind)) => assert_eq!(layout.kind(), kind, "{names:?}"),
+            (Err(error), Err(message)) => assert_eq!(error.message, message),
+            (found, expected) => panic!("{names:?}: expected {expected:?}, found {found:?}"),
+        }
+    }
+
+    // Catches data that is silently read as something else than it is.
+    #[test]
+    fn columns_decide() {
+        check(&["prompt", "response"], "{}", None, Ok(Kind::Demonstration));
+        check(&["Prompt", "Response"], "{}", None, Ok(Kind::Demonstration));
+        check(
+            &["response", "x", "prompt", "rating"],
+            "{}",
+            None,
+            Ok(Kind::Rating),
+        );
+        check(
+            &["prompt", "response", "rating", "logits"],
+            "{}",
+            None,
+            Ok(Kind::Rating),
+        );
+        check(&["prompt", "reference"], "{}", None, Ok(Kind::Evaluation));
+        check(
+            &["prompt", "references", "tests"],
+            "{}",
+            None,
+            Ok(Kind::Evaluation),
+        );
+        check(&["prompt", "tests"], "{}", None, Ok(Kind::Evaluation));
+        check(
+            &["prompt", "chosen", "rejected", "response"],
+            "{}",
+            None,
+            Ok(Kind::Comparison),
+        );
+        check(
+            &["prompt", "response", "rating"],
+            "{}",
+            Some(Kind::Demonstration),
+            Ok(Kind::Demonstration),
+        );
+        check(
+            &["question", "best_answer"],
+            r#"{"prompt": "question", "response": "best_answer"}"#,
+            None,
+            Ok(Kind::Demonstration),
+        );
+        check(
+            &["prompt", "response", "gold"],
+            r#"{"reference": "gold"}"#,
+            Some(Kind::Evaluation),
+            Ok(Kind::Evaluation),
+        );
+    }
+
+    // Catches messages that leave people with nothing to do.
+    #[test]
+    fn missing_columns_are_named() {
+        check(
+            &["question", "preferred_answer", "other_answer"],
+            "{}",
+            None,
+            Err(
+                "columns: found `question`, `preferred_answer`, `other_answer`; expected \
+                 `prompt`, `chosen`, `rejected` for a comparison; or `prompt`, `response`, `rating` for a rating; \
+                 or `prompt`, `response` for a demonstration; or `prompt`, `references` or `tests` for an evaluation\n\
+                 hint: set the option `columns` to {\"prompt\": \"question\", \"chosen\": \"preferred_answer\", \"rejected\": \"other_answer\"}",
+            ),
+        );
+        check(
+            &["prompt", "response", "logits"],
+            "{}",
+            None,
+            Err(
+                "columns: found `prompt`, `response`, `logits`; expected `prompt`, `response`, `rating` for a rating\n\
+                 hint: the option `columns` says where fields are, for instance {\"prompt\": \"question\"}",
+            ),
+        );
+        check(
+            &["a", "b"],
+            r#"{"prompt": "c"}"#,
+            None,
+            Err(
+                "column `c`, which the option `columns` names for `prompt`, is missing: found `a`, `b`",
+            ),
+        );
+        check(
+            &["prompt", "reference", "references"],
+            "{}",
+            None,
+            Err(
+                "columns `reference` and `references` both hold `references`\n\
+                 hint: choose one with the option `columns`",
+            ),
+        );
+    }
+
+    // Catches columns that vanish, or that fill a field under somebody else's name.
+    #[test]
+    fn what_fills_no_field_is_extra() {
+        let fields = |names: &[&str], columns: &str| {
+            let columns: Columns = serde_json::from_str(columns).unwrap();
+            let layout = Layout::recognise(names, &columns, None).unwrap();
+            (0..names.len())
+                .map(|column| layout.field(column))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            fields(&["prompt", "response", "reference"], "{}"),
+            [Some(Field::Prompt), Some(Field::Response), None]
+        );
+        assert_eq!(
+            fields(
+                &["prompt", "question", "response"],
+                r#"{"prompt": "question"}"#
+            ),
+            [None, Some(Field::Prompt), Some(Field::Response)]
+        );
+    }
+
+    // Catches a record with holes.
+    #[test]
+    fn every_field_is_needed() {
+        let mut draft = Draft::default();
+        let missing = |draft: &Draft, kind| {
+            draft
+                .clone()
+                .finish(kind, Origin::default())
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            missing(&draft, Kind::Rating),
+            "row 0: `prompt`: expected text, found nothing"
+        );
+        draft.set(Field::Prompt, FieldValue::Text("p".into()));
+        draft.set(Field::Response, FieldValue::Text("r".into()));
+        assert_eq!(
+            missing(&draft, Kind::Rating),
+            "row 0: `rating`: expected a number, found nothing"
+        );
+        assert_eq!(
+            missing(&draft, Kind::Evaluation),
+            "row 0: expected `references` or `tests`, found nothing"
+        );
+        assert!(draft.finish(Kind::Demonstration, Origin::default()).is_ok());
+    }
+}

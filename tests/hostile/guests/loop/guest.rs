@@ -1,0 +1,29 @@
+//! Never comes back.
+
+use rlhf_sdk::{Error, Metric, MetricDescriptor, NoOptions, Sample, Score};
+
+struct Guest;
+
+impl Metric for Guest {
+    type Options = NoOptions;
+
+    fn new(_: NoOptions) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn describe(&self) -> MetricDescriptor {
+        MetricDescriptor::new("loop", "0.1.0", "misbehaves on the sample `bad`")
+    }
+
+    fn score(&self, sample: &Sample) -> Result<Score, Error> {
+        if sample.id == "bad" {
+            let mut turn = 0_u64;
+            while std::hint::black_box(turn) < u64::MAX {
+                turn += 1;
+            }
+        }
+        Ok(Score::new(0.5))
+    }
+}
+
+rlhf_sdk::export_metric!(Guest);

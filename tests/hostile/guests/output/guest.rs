@@ -1,0 +1,28 @@
+//! Floods its standard output.
+
+use rlhf_sdk::{Error, Metric, MetricDescriptor, NoOptions, Sample, Score};
+
+struct Guest;
+
+impl Metric for Guest {
+    type Options = NoOptions;
+
+    fn new(_: NoOptions) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn describe(&self) -> MetricDescriptor {
+        MetricDescriptor::new("output", "0.1.0", "misbehaves on the sample `bad`")
+    }
+
+    fn score(&self, sample: &Sample) -> Result<Score, Error> {
+        if sample.id == "bad" {
+            for _ in 0..100_000 {
+                println!("{}", sample.response);
+            }
+        }
+        Ok(Score::new(0.5))
+    }
+}
+
+rlhf_sdk::export_metric!(Guest);

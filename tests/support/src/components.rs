@@ -1,0 +1,139 @@
+//! Components for tests, built when they are first asked for.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, bail};
+use xtask::components::{Output, Plugin, build, cargo_for_components};
+use xtask::setup::{WASM_TARGET, setup};
+use xtask::workspace::{root, shown, target_dir};
+
+/// What this process has built already. Other processes may build the same:
+/// cargo's lock makes them wait, and files are renamed into place.
+static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+
+fn once(name: &str, make: impl FnOnce() -> Result<PathBuf>) -> PathBuf {
+    // A test that failed in here must not make the others fail of poison.
+    let mut built = BUILT
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let built = built.get_or_insert_default();
+    if let Some(path) = built.get(name) {
+        return path.clone();
+    }
+    let path = make().unwrap_or_else(|error| panic!("component `{name}`: {error:#}"));
+    built.insert(name.to_owned(), path.clone());
+    path
+}
+
+/// The component of a plugin of this repository: `component("metric-bleu")`.
+///
+/// # Panics
+/// There is no such plugin, or it doesn't compile.
+pub fn component(package: &str) -> PathBuf {
+    once(package, || {
+        let plugin = Plugin::named(package).context("expected a plugin's name: `metric-bleu`")?;
+        if !root().join("plugins").join(package).is_dir() {
+            bail!("no folder plugins/{package}");
+        }
+        let compiler = setup()?;
+        let built = build(&[plugin], &compiler, Output::OnFailure)?;
+        Ok(built.into_iter().next().expect("one is built of one"))
+    })
+}
+
+/// The component in `folder`: `guest.wat`, a component's text, or `guest.rs`,
+/// a crate with the SDK and serde_json.
+///
+/// # Panics
+/// There is neither or both, or it doesn't compile.
+pub fn guest(folder: impl AsRef<Path>) -> PathBuf {
+    let folder = root().join(folder);
+    let name = folder
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    once(&folder.to_string_lossy(), || {
+        let text = folder.join("guest.wat");
+        let source = folder.join("guest.rs");
+        let out = target_dir()?.join("guests");
+        fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+        let component = out.join(format!("{name}.wasm"));
+        match (text.is_file(), source.is_file()) {
+            (true, false) => {
+                let bytes = wat::parse_file(&text).map_err(|error| anyhow::anyhow!("{error}"))?;
+                replace(&component, &bytes)?;
+            }
+            (false, true) => {
+                let bytes = compile(&name, &source, &out)?;
+                replace(&component, &bytes)?;
+            }
+            (text, _) => {
+                let found = if text { "both" } else { "neither" };
+                bail!(
+                    "{}: expected guest.wat or guest.rs, found {found}",
+                    folder.display()
+                );
+            }
+        }
+        Ok(component)
+    })
+}
+
+/// A package of its own around one file; its dependencies' builds are shared
+/// with the plugins'.
+fn compile(name: &str, source: &Path, out: &Path) -> Result<Vec<u8>> {
+    let package = out.join(name);
+    fs::create_dir_all(&package).with_context(|| package.display().to_string())?;
+    let manifest = format!(
+        "[package]\nname = \"guest-{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n\
+         [lib]\npath = {source:?}\ncrate-type = [\"cdylib\"]\n\n\
+         [dependencies]\nrlhf-sdk = {{ path = {sdk:?} }}\n\
+         serde = {{ version = \"1\", features = [\"derive\"] }}\n\
+         serde_json = {{ version = \"1\", features = [\"preserve_order\"] }}\n\n\
+         [workspace]\n\n\
+         [profile.plugin]\ninherits = \"release\"\nopt-level = 3\nlto = \"fat\"\n\
+         codegen-units = 1\npanic = \"abort\"\nstrip = true\n",
+        sdk = root().join("sdk"),
+    );
+    replace(&package.join("Cargo.toml"), manifest.as_bytes())?;
+    // The versions of the workspace, so that nothing is compiled twice or fetched.
+    let lock = root().join("Cargo.lock");
+    let bytes = fs::read(&lock).with_context(|| lock.display().to_string())?;
+    if !package.join("Cargo.lock").is_file() {
+        replace(&package.join("Cargo.lock"), &bytes)?;
+    }
+    let mut command = cargo_for_components(&setup()?, "build")?;
+    command
+        .arg("--manifest-path")
+        .arg(package.join("Cargo.toml"))
+        .arg("--offline");
+    let output = command.output().with_context(|| shown(&command))?;
+    if !output.status.success() {
+        bail!(
+            "{}\n{}",
+            shown(&command),
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+    }
+    let built = target_dir()?
+        .join("components")
+        .join(WASM_TARGET)
+        .join("plugin")
+        .join(format!("guest_{}.wasm", name.replace('-', "_")));
+    fs::read(&built).with_context(|| built.display().to_string())
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|present| present == bytes) {
+        return Ok(());
+    }
+    let show = || path.display().to_string();
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".{}.tmp", std::process::id()));
+    fs::write(&fresh, bytes).with_context(show)?;
+    fs::rename(&fresh, path).with_context(show)
+}

@@ -1,0 +1,9 @@
+//! What cargo doesn't do: set-up, components, and the commands that need both.
+//!
+//! A library as well as a program, because the test suites build the
+//! components they use with the same code.
+
+pub mod components;
+pub mod setup;
+pub mod tasks;
+pub mod workspace;

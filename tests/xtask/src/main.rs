@@ -1,0 +1,131 @@
+//! `cargo xtask COMMAND`: see [`HELP`].
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use xtask::components::{self, Output};
+use xtask::setup::{WasmC, setup};
+use xtask::workspace::{cargo, root, run, say, shown, target_dir};
+
+const HELP: &str = "\
+Usage: cargo xtask COMMAND [ARGUMENTS]
+
+  run [ARGS…]    set up, build everything, run `rlhf ARGS` (default: --mode fast)
+  test [ARGS…]   set up, build the components, run `cargo test --workspace ARGS`
+  setup          install what is missing: the WASM target, a C compiler for components
+  plugins        build the components into the target directory's `plugins`
+  tasks          regenerate the embedded tasks and their tokenizer
+  lint           clippy with warnings as errors, natively and for components; rustfmt
+  deep           all tests, the slow ones and the comparisons with peers included
+
+`deep` needs two variables:
+  RLHF_GOLDENS       folder with the reference numbers
+  RLHF_PEER_PYTHON   a Python with the reference implementations
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    match dispatch(&command, &rest) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
+    match command {
+        "run" => return run_rlhf(rest),
+        "test" => test(rest)?,
+        "deep" => deep(rest)?,
+        "setup" | "plugins" | "tasks" | "lint" if !rest.is_empty() => {
+            bail!(
+                "unexpected argument `{}`: `cargo xtask {command}` takes none",
+                rest[0]
+            )
+        }
+        "setup" => {
+            setup()?;
+        }
+        "plugins" => {
+            plugins()?;
+        }
+        "tasks" => xtask::tasks::tasks(&root()?)?,
+        "lint" => lint()?,
+        "" | "help" | "-h" | "--help" => print!("{HELP}"),
+        other => bail!("unknown command `{other}`\n\n{HELP}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plugins() -> Result<WasmC> {
+    let compiler = setup()?;
+    components::build(&components::plugins()?, &compiler, Output::Shown)?;
+    Ok(compiler)
+}
+
+/// The exit code is that of `rlhf`, whose codes mean something.
+fn run_rlhf(arguments: &[String]) -> Result<ExitCode> {
+    plugins()?;
+    run(cargo().args(["build", "--release", "--package", "rlhf"]))?;
+    let program = target_dir()?
+        .join("release/rlhf")
+        .with_extension(std::env::consts::EXE_EXTENSION);
+    let mut command = Command::new(&program);
+    if arguments.is_empty() {
+        command.args(["--mode", "fast"]);
+    } else {
+        command.args(arguments);
+    }
+    say(&shown(&command));
+    let status = command
+        .status()
+        .with_context(|| program.display().to_string())?;
+    let code = status
+        .code()
+        .with_context(|| format!("`{}`: {status}", shown(&command)))?;
+    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn test(arguments: &[String]) -> Result<()> {
+    plugins()?;
+    run(cargo().args(["test", "--workspace"]).args(arguments))
+}
+
+fn lint() -> Result<()> {
+    let compiler = setup()?;
+    let deny = ["--", "--deny", "warnings"];
+    run(cargo()
+        .args(["clippy", "--workspace", "--all-targets"])
+        .args(deny))?;
+    // What an export macro expands to exists only here.
+    let mut clippy = components::cargo_for_components(&compiler, "clippy")?;
+    for plugin in components::plugins()? {
+        clippy.args(["--package", &plugin.package]);
+    }
+    run(clippy.args(deny))?;
+    run(cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn deep(arguments: &[String]) -> Result<()> {
+    for name in ["RLHF_GOLDENS", "RLHF_PEER_PYTHON"] {
+        let value = std::env::var(name).unwrap_or_default();
+        if value.is_empty() {
+            bail!("{name} is not set\n\n{HELP}");
+        }
+        say(&format!("{name}={value}"));
+    }
+    plugins()?;
+    // Release: peers are compared in speed as well.
+    let mut command = cargo();
+    command
+        .args(["test", "--workspace", "--release", "--no-fail-fast"])
+        .args(arguments);
+    if !arguments.iter().any(|argument| argument == "--") {
+        command.arg("--");
+    }
+    run(command.arg("--include-ignored"))
+}
