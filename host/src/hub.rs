@@ -16,11 +16,17 @@ const PICKLE: &str = "pytorch_model.bin";
 /// Why there is no folder for a name.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("model `{name}` is not a folder\nhint: a model is a folder with config.json and weights, a hub name such as `owner/name`, or `builtin:tiny-code`")]
+    #[error(
+        "model `{name}` is not a folder\nhint: a model is a folder with config.json and weights, a hub name such as `owner/name`, or `builtin:tiny-code`"
+    )]
     NotAFolder { name: String },
-    #[error("model `{name}` is not in the cache, and HF_HUB_OFFLINE is set\nhint: unset it, or give --model-name a local folder")]
+    #[error(
+        "model `{name}` is not in the cache, and HF_HUB_OFFLINE is set\nhint: unset it, or give --model-name a local folder"
+    )]
     Offline { name: String },
-    #[error("model `{name}` is not in the cache and can't be fetched from the hub: {reason}\nhint: check the name and the network, or give --model-name a local folder or `builtin:tiny-code`")]
+    #[error(
+        "model `{name}` is not in the cache and can't be fetched from the hub: {reason}\nhint: check the name and the network, or give --model-name a local folder or `builtin:tiny-code`"
+    )]
     Fetch { name: String, reason: String },
 }
 

@@ -89,13 +89,17 @@ impl Tokenizer {
                 Err(source) => return Err(Error::Read { file, source }),
             }
         }
-        let bytes = files.get(TOKENIZER).ok_or_else(|| Error::Missing(folder.into()))?;
+        let bytes = files
+            .get(TOKENIZER)
+            .ok_or_else(|| Error::Missing(folder.into()))?;
         let inner = parse(bytes, &folder.join(TOKENIZER))?;
         let json = |name: &str| -> Result<Value, Error> {
             let file = folder.join(name);
             match fs::read(&file) {
-                Ok(bytes) => serde_json::from_slice(&bytes)
-                    .map_err(|e| Error::Broken { file, message: format!("not JSON: {e}") }),
+                Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::Broken {
+                    file,
+                    message: format!("not JSON: {e}"),
+                }),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Value::Null),
                 Err(source) => Err(Error::Read { file, source }),
             }
@@ -106,14 +110,19 @@ impl Tokenizer {
             let token = format!("{kind}_token");
             let by_name = named.iter().filter_map(|file| {
                 let value = file.get(&token)?;
-                let text = value.as_str().or_else(|| value.get("content").and_then(Value::as_str))?;
+                let text = value
+                    .as_str()
+                    .or_else(|| value.get("content").and_then(Value::as_str))?;
                 inner.token_to_id(text)
             });
-            let by_number = numbered.iter().flat_map(|file| match file.get(format!("{kind}_token_id")) {
-                Some(Value::Array(ids)) => ids.clone(),
-                Some(id) => vec![id.clone()],
-                None => Vec::new(),
-            });
+            let by_number =
+                numbered
+                    .iter()
+                    .flat_map(|file| match file.get(format!("{kind}_token_id")) {
+                        Some(Value::Array(ids)) => ids.clone(),
+                        Some(id) => vec![id.clone()],
+                        None => Vec::new(),
+                    });
             let mut ids: Vec<u32> = Vec::new();
             for id in by_name.chain(by_number.filter_map(|id| id.as_u64().map(|id| id as u32))) {
                 if !ids.contains(&id) {
@@ -122,9 +131,16 @@ impl Tokenizer {
             }
             ids
         };
-        let specials =
-            Specials { bos: ids("bos").first().copied(), eos: ids("eos"), pad: ids("pad").first().copied() };
-        Ok(Self { inner: Arc::new(inner), specials, files: Arc::new(files) })
+        let specials = Specials {
+            bos: ids("bos").first().copied(),
+            eos: ids("eos"),
+            pad: ids("pad").first().copied(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            specials,
+            files: Arc::new(files),
+        })
     }
 
     /// A tokenizer that ships with the program.
@@ -137,16 +153,27 @@ impl Tokenizer {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": false,
         });
-        for (key, id) in [("bos", specials.bos), ("eos", specials.eos.first().copied()), ("pad", specials.pad)] {
+        for (key, id) in [
+            ("bos", specials.bos),
+            ("eos", specials.eos.first().copied()),
+            ("pad", specials.pad),
+        ] {
             if let Some(text) = id.and_then(|id| inner.id_to_token(id)) {
                 config[format!("{key}_token")] = text.into();
             }
         }
         let files = BTreeMap::from([
             (TOKENIZER.to_owned(), tokenizer_json.to_vec()),
-            (TOKENIZER_CONFIG.to_owned(), format!("{config:#}\n").into_bytes()),
+            (
+                TOKENIZER_CONFIG.to_owned(),
+                format!("{config:#}\n").into_bytes(),
+            ),
         ]);
-        Ok(Self { inner: Arc::new(inner), specials, files: Arc::new(files) })
+        Ok(Self {
+            inner: Arc::new(inner),
+            specials,
+            files: Arc::new(files),
+        })
     }
 
     /// Token ids of a text. No special tokens are added; those written out in the text are
@@ -155,7 +182,10 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer's own model refuses the text (an unknown symbol without an unknown token).
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|e| Error::Encode(e.to_string()))?;
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|e| Error::Encode(e.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -190,16 +220,24 @@ impl Tokenizer {
     /// # Errors
     /// A file cannot be written.
     pub fn save(&self, folder: &Path) -> io::Result<()> {
-        self.files.iter().try_for_each(|(name, bytes)| fs::write(folder.join(name), bytes))
+        self.files
+            .iter()
+            .try_for_each(|(name, bytes)| fs::write(folder.join(name), bytes))
     }
 }
 
 fn parse(bytes: &[u8], file: &Path) -> Result<tokenizers::Tokenizer, Error> {
-    let broken = |message: String| Error::Broken { file: file.into(), message };
-    let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| broken(format!("no tokenizer: {e}")))?;
+    let broken = |message: String| Error::Broken {
+        file: file.into(),
+        message,
+    };
+    let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
+        .map_err(|e| broken(format!("no tokenizer: {e}")))?;
     // Files remember the padding and truncation of whoever saved them last.
     inner.with_padding(None);
-    inner.with_truncation(None).map_err(|e| broken(e.to_string()))?;
+    inner
+        .with_truncation(None)
+        .map_err(|e| broken(e.to_string()))?;
     Ok(inner)
 }
 
@@ -240,9 +278,15 @@ mod tests {
     // Would catch specials that are added or shown, and the file's truncation being obeyed.
     #[test]
     fn text_comes_back() {
-        let tokenizer =
-            Tokenizer::from_bytes(tiny().to_string().as_bytes(), Specials { eos: vec![1], pad: Some(0), bos: None })
-                .expect("loads");
+        let tokenizer = Tokenizer::from_bytes(
+            tiny().to_string().as_bytes(),
+            Specials {
+                eos: vec![1],
+                pad: Some(0),
+                bos: None,
+            },
+        )
+        .expect("loads");
         let ids = tokenizer.encode("ab aé<end>").expect("encodes");
         assert_eq!(ids, [5, 4, 2, 6, 7, 1]);
         assert_eq!(tokenizer.decode(&ids), "ab aé");
@@ -268,16 +312,35 @@ mod tests {
                     fs::write(second.path().join(name), value.to_string()).expect("write");
                 }
             }
-            assert_eq!(Tokenizer::from_folder(second.path()).expect("loads").specials(), &expected);
+            assert_eq!(
+                Tokenizer::from_folder(second.path())
+                    .expect("loads")
+                    .specials(),
+                &expected
+            );
         };
         check(&[], Specials::default());
         check(
-            &[(TOKENIZER_CONFIG, json!({"eos_token": "<end>", "pad_token": {"content": "<pad>"}}))],
-            Specials { eos: vec![1], pad: Some(0), bos: None },
+            &[(
+                TOKENIZER_CONFIG,
+                json!({"eos_token": "<end>", "pad_token": {"content": "<pad>"}}),
+            )],
+            Specials {
+                eos: vec![1],
+                pad: Some(0),
+                bos: None,
+            },
         );
         check(
-            &[("special_tokens_map.json", json!({"eos_token": {"content": "<end>"}, "bos_token": "<pad>"}))],
-            Specials { eos: vec![1], pad: None, bos: Some(0) },
+            &[(
+                "special_tokens_map.json",
+                json!({"eos_token": {"content": "<end>"}, "bos_token": "<pad>"}),
+            )],
+            Specials {
+                eos: vec![1],
+                pad: None,
+                bos: Some(0),
+            },
         );
         check(
             &[
@@ -285,17 +348,28 @@ mod tests {
                 ("generation_config.json", json!({"eos_token_id": [1, 3]})),
                 ("config.json", json!({"pad_token_id": 0, "eos_token_id": 3})),
             ],
-            Specials { eos: vec![1, 3], pad: Some(0), bos: None },
+            Specials {
+                eos: vec![1, 3],
+                pad: Some(0),
+                bos: None,
+            },
         );
     }
 
     // Would catch a folder without a tokenizer that is refused without a name.
     #[test]
     fn bad_folders_are_named() {
-        let error = |f: &tempfile::TempDir| Tokenizer::from_folder(f.path()).err().expect("refused");
+        let error =
+            |f: &tempfile::TempDir| Tokenizer::from_folder(f.path()).err().expect("refused");
         let missing = error(&folder(&[]));
-        assert!(missing.to_string().contains("has no `tokenizer.json`") && missing.hint().is_some(), "{missing}");
+        assert!(
+            missing.to_string().contains("has no `tokenizer.json`") && missing.hint().is_some(),
+            "{missing}"
+        );
         let broken = error(&folder(&[(TOKENIZER, json!({"a": 1}))]));
-        assert!(broken.to_string().contains("tokenizer.json`: no tokenizer"), "{broken}");
+        assert!(
+            broken.to_string().contains("tokenizer.json`: no tokenizer"),
+            "{broken}"
+        );
     }
 }

@@ -44,7 +44,10 @@ fn invalid() {
         let expected = std::fs::read_to_string(path.with_extension("err"))
             .unwrap_or_else(|_| panic!("{} has no .err beside it", path.display()));
         let found = load(&path).expect_err(&format!("{} loads", path.display()));
-        let name = path.file_name().expect("a file has a name").to_string_lossy();
+        let name = path
+            .file_name()
+            .expect("a file has a name")
+            .to_string_lossy();
         let found = found.replace(&path.display().to_string(), &name);
         assert_eq!(found.trim(), expected.trim(), "{name}");
     }

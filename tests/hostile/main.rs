@@ -42,18 +42,25 @@ fn a_bad_sample_costs_itself() {
     let guests = guests();
     assert!(guests.len() >= 9, "guests are missing");
     for folder in guests {
-        let name = folder.file_name().expect("it has a name").to_string_lossy().into_owned();
+        let name = folder
+            .file_name()
+            .expect("it has a name")
+            .to_string_lossy()
+            .into_owned();
         let expected = std::fs::read_to_string(folder.join("expected.txt"))
             .unwrap_or_else(|_| panic!("guest `{name}` has no expected.txt"));
         let path = guest(&folder);
         let spec = Spec::of(&path.display().to_string());
-        let metric = Metric::load(&runtime, &spec).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let metric =
+            Metric::load(&runtime, &spec).unwrap_or_else(|error| panic!("{name}: {error}"));
         let samples = [sample("first"), sample("bad"), sample("last")];
         // Twice: an instance that failed must not serve again.
         for _ in 0..2 {
             let scored = rlhf::evaluate::score(&metric, &samples).per_sample;
             for at in [0, 2] {
-                let score = scored[at].as_ref().unwrap_or_else(|error| panic!("{name}: {error}"));
+                let score = scored[at]
+                    .as_ref()
+                    .unwrap_or_else(|error| panic!("{name}: {error}"));
                 assert_eq!(score.value, 0.5, "{name}");
             }
             let failure = scored[1].as_ref().expect_err(&name);
@@ -76,8 +83,16 @@ fn files_that_are_no_plugins() {
     let cut_off = b"\0asm\x0d\0\x01\0\x07\xff\xff";
     for (name, bytes, expected) in [
         ("empty.wasm", &b""[..], "is not a WebAssembly component"),
-        ("text.wasm", b"hello, world", "is not a WebAssembly component"),
-        ("core.wasm", core_module, "is a core WebAssembly module, not a component"),
+        (
+            "text.wasm",
+            b"hello, world",
+            "is not a WebAssembly component",
+        ),
+        (
+            "core.wasm",
+            core_module,
+            "is a core WebAssembly module, not a component",
+        ),
         ("nothing.wasm", empty_component, "exports nothing"),
         ("cut.wasm", cut_off, "is not a valid component"),
     ] {
@@ -99,7 +114,11 @@ fn compiled_code_is_cached_by_content() {
     let path = guest(folder);
     let cached = || {
         let mut files: Vec<_> = std::fs::read_dir(workspace.join("cache"))
-            .map(|files| files.map(|file| file.expect("it can be read").path()).collect())
+            .map(|files| {
+                files
+                    .map(|file| file.expect("it can be read").path())
+                    .collect()
+            })
             .unwrap_or_default();
         files.sort();
         files

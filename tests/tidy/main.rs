@@ -22,21 +22,44 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "evaluate",
-        &["config", "data", "models", "rollout", "plugin", "tracking", "random"],
+        &[
+            "config", "data", "models", "rollout", "plugin", "tracking", "random",
+        ],
     ),
     ("report", &["config", "plugin", "trainer", "evaluate"]),
     (
         "pipeline",
         &[
-            "config", "random", "hub", "tokenizer", "tracking", "plugin", "data", "models", "rollout",
-            "trainer", "evaluate", "report",
+            "config",
+            "random",
+            "hub",
+            "tokenizer",
+            "tracking",
+            "plugin",
+            "data",
+            "models",
+            "rollout",
+            "trainer",
+            "evaluate",
+            "report",
         ],
     ),
     (
         "cli",
         &[
-            "config", "random", "hub", "tokenizer", "tracking", "plugin", "data", "models", "rollout",
-            "trainer", "evaluate", "report", "pipeline",
+            "config",
+            "random",
+            "hub",
+            "tokenizer",
+            "tracking",
+            "plugin",
+            "data",
+            "models",
+            "rollout",
+            "trainer",
+            "evaluate",
+            "report",
+            "pipeline",
         ],
     ),
 ];
@@ -99,12 +122,17 @@ fn arrows() {
             continue;
         }
         let Some(allowed) = table.get(module) else {
-            wrong.push(format!("{}: no place in the table of arrows", inside.display()));
+            wrong.push(format!(
+                "{}: no place in the table of arrows",
+                inside.display()
+            ));
             continue;
         };
         let text = std::fs::read_to_string(&file).expect("a source file is UTF-8");
         for (line, used) in used_modules(&text) {
-            if table.contains_key(used.as_str()) && used != module && !allowed.contains(&used.as_str())
+            if table.contains_key(used.as_str())
+                && used != module
+                && !allowed.contains(&used.as_str())
             {
                 wrong.push(format!(
                     "{}:{line}: `{module}` must not use `{used}`",
@@ -133,9 +161,11 @@ fn plugins_meet_the_host_only_in_wit() {
         .map(|folder| folder.join("Cargo.toml"))
     {
         let text = std::fs::read_to_string(&manifest).expect("a crate has a manifest");
-        let depends = text
-            .lines()
-            .any(|line| line.split(['.', '=']).next().is_some_and(|key| key.trim() == "rlhf"));
+        let depends = text.lines().any(|line| {
+            line.split(['.', '='])
+                .next()
+                .is_some_and(|key| key.trim() == "rlhf")
+        });
         assert!(!depends, "{} depends on the host", manifest.display());
     }
 }
@@ -144,8 +174,15 @@ fn plugins_meet_the_host_only_in_wit() {
 #[test]
 fn plugins_have_a_readme_and_golden_cases() {
     for folder in plugin_folders() {
-        let name = folder.file_name().expect("it has a name").to_string_lossy().into_owned();
-        assert!(folder.join("README.md").is_file(), "{name} has no README.md");
+        let name = folder
+            .file_name()
+            .expect("it has a name")
+            .to_string_lossy()
+            .into_owned();
+        assert!(
+            folder.join("README.md").is_file(),
+            "{name} has no README.md"
+        );
         if !name.starts_with("lib-") {
             let golden = folder.join("golden");
             let cases = golden.is_dir()
@@ -161,9 +198,16 @@ fn top_level_folders() {
     let allowed = ["host", "wit", "plugins", "sdk", "tests", "target", "runs"];
     for entry in std::fs::read_dir(root()).expect("the root can be read") {
         let path = entry.expect("the entry can be read").path();
-        let name = path.file_name().expect("it has a name").to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .expect("it has a name")
+            .to_string_lossy()
+            .into_owned();
         if path.is_dir() && !name.starts_with('.') {
-            assert!(allowed.contains(&name.as_str()), "unexpected top-level folder `{name}`");
+            assert!(
+                allowed.contains(&name.as_str()),
+                "unexpected top-level folder `{name}`"
+            );
         }
     }
 }
@@ -178,9 +222,16 @@ fn wit_is_documented() {
         for (at, line) in text.lines().enumerate() {
             let line = line.trim();
             let is_item = line.contains(": func(")
-                || ["record ", "variant ", "enum ", "resource ", "interface ", "world "]
-                    .iter()
-                    .any(|keyword| line.starts_with(keyword));
+                || [
+                    "record ",
+                    "variant ",
+                    "enum ",
+                    "resource ",
+                    "interface ",
+                    "world ",
+                ]
+                .iter()
+                .any(|keyword| line.starts_with(keyword));
             if is_item {
                 assert!(
                     previous.starts_with("///"),

@@ -8,6 +8,10 @@ use super::train;
 
 pub fn run(args: &train::Args) -> Result<()> {
     let config = train::effective_config(args)?;
-    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&config)?)?;
+    writeln!(
+        std::io::stdout(),
+        "{}",
+        serde_json::to_string_pretty(&config)?
+    )?;
     Ok(())
 }

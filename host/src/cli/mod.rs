@@ -28,8 +28,10 @@ use crate::{data, pipeline};
 /// `rlhf --mode fast` needs neither files nor network.
 #[derive(Parser)]
 #[command(name = "rlhf", version, args_conflicts_with_subcommands = true)]
-#[command(after_help = "Exit codes: 0 done, 1 our fault, 2 wrong input, 3 plugin refused or failed, \
-    4 a target was missed (with --require-targets), 130 interrupted.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 our fault, 2 wrong input, 3 plugin refused or failed, \
+    4 a target was missed (with --require-targets), 130 interrupted."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -111,9 +113,18 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// The chain on one line; the innermost error's hint on the next.
+/// The chain on one line, the hint on the next. Our own errors name their cause
+/// themselves, so a cause that has been said is not said again.
 fn message(error: &anyhow::Error) -> String {
-    let mut text = format!("{error:#}");
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+    }
     let hint = error.chain().find_map(|cause| {
         if let Some(error) = cause.downcast_ref::<pipeline::Error>() {
             return error.hint();

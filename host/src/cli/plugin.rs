@@ -36,7 +36,10 @@ fn inspect(plugin: &str, as_json: bool) -> Result<()> {
     let mut facts = vec![
         ("path", json!(component.path)),
         ("kind", json!(component.kind.to_string())),
-        ("wit", json!(format!("rlhf:plugin@{}", component.wit_version))),
+        (
+            "wit",
+            json!(format!("rlhf:plugin@{}", component.wit_version)),
+        ),
         ("size", json!(component.size)),
         ("sha256", json!(component.sha256)),
         ("imports", json!(requests(&component.imports))),
@@ -61,7 +64,10 @@ fn inspect(plugin: &str, as_json: bool) -> Result<()> {
             serde_json::Value::Array(items) if items.is_empty() => "none".into(),
             serde_json::Value::Array(items) => items
                 .iter()
-                .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                .map(|item| {
+                    item.as_str()
+                        .map_or_else(|| item.to_string(), str::to_owned)
+                })
                 .collect::<Vec<_>>()
                 .join(", "),
             other => other.to_string(),
@@ -94,10 +100,17 @@ fn describe(runtime: &std::sync::Arc<Runtime>, spec: &Spec, kind: Kind) -> Resul
                 ("name", json!(about.name)),
                 ("version", json!(about.version)),
                 ("summary", json!(about.summary)),
-                ("range", json!(format!("{} to {}", about.minimum, about.maximum))),
+                (
+                    "range",
+                    json!(format!("{} to {}", about.minimum, about.maximum)),
+                ),
                 (
                     "better",
-                    json!(if about.higher_is_better { "higher" } else { "lower" }),
+                    json!(if about.higher_is_better {
+                        "higher"
+                    } else {
+                        "lower"
+                    }),
                 ),
                 ("components", json!(about.components)),
                 ("signature", json!(metric.signature())),
@@ -143,7 +156,10 @@ fn components(folder: &Path) -> Vec<std::path::PathBuf> {
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "wasm")
+        })
         .collect();
     files.sort();
     files

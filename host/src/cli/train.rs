@@ -194,11 +194,20 @@ impl Args {
         set(&mut config.generation.max_new_tokens, &self.max_new_tokens);
         set_some(&mut config.data.train_data_path, &self.train_data_path);
         set_some(&mut config.data.eval_data_path, &self.eval_data_path);
-        set_some(&mut config.data.human_feedback_path, &self.human_feedback_path);
+        set_some(
+            &mut config.data.human_feedback_path,
+            &self.human_feedback_path,
+        );
         set(&mut config.data.on_bad_row, &self.on_bad_row);
         set(&mut config.evaluation.tasks_max, &self.eval_tasks);
-        set(&mut config.evaluation.target_bertscore, &self.target_bertscore);
-        set(&mut config.evaluation.target_codebleu, &self.target_codebleu);
+        set(
+            &mut config.evaluation.target_bertscore,
+            &self.target_bertscore,
+        );
+        set(
+            &mut config.evaluation.target_codebleu,
+            &self.target_codebleu,
+        );
         set(&mut config.evaluation.target_bleu, &self.target_bleu);
         set(&mut config.evaluation.target_rouge, &self.target_rouge);
         set(&mut config.evaluation.target_ruby, &self.target_ruby);

@@ -57,14 +57,13 @@ fn json_layer(text: &str) -> Result<Value, Problem> {
 
 fn toml_layer(text: &str) -> Result<Value, Problem> {
     let problem = |error: &toml::de::Error, key: String| Problem {
-        line: error
-            .span()
-            .map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1),
+        line: error.span().map_or(1, |span| {
+            text[..span.start.min(text.len())].matches('\n').count() + 1
+        }),
         key,
         message: error.message().to_owned(),
     };
-    let reader =
-        toml::Deserializer::parse(text).map_err(|error| problem(&error, String::new()))?;
+    let reader = toml::Deserializer::parse(text).map_err(|error| problem(&error, String::new()))?;
     serde_path_to_error::deserialize::<_, Config>(reader)
         .map_err(|error| problem(error.inner(), error.path().to_string()))?;
     Ok(toml::from_str(text).expect("it was just read"))

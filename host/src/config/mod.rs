@@ -132,45 +132,145 @@ impl Config {
         let count = "a whole number, 1 or more";
         let fraction = "a number from 0 to 1";
         let checks: &[(&'static str, f64, bool, &'static str)] = &[
-            check("training.learning_rate", training.learning_rate, above_zero, positive),
-            check("training.batch_size", training.batch_size as f64, one_or_more, count),
+            check(
+                "training.learning_rate",
+                training.learning_rate,
+                above_zero,
+                positive,
+            ),
+            check(
+                "training.batch_size",
+                training.batch_size as f64,
+                one_or_more,
+                count,
+            ),
             check(
                 "training.gradient_accumulation_steps",
                 training.gradient_accumulation_steps as f64,
                 one_or_more,
                 count,
             ),
-            check("training.epochs", training.epochs as f64, one_or_more, count),
-            check("training.ppo_epochs", training.ppo_epochs as f64, one_or_more, count),
-            check("training.warmup_ratio", training.warmup_ratio, in_unit, fraction),
-            check("training.max_grad_norm", training.max_grad_norm, not_negative, "0 (off) or more"),
-            check("training.weight_decay", training.weight_decay, not_negative, "0 or more"),
-            check("training.adam_beta1", training.adam_beta1, in_unit, fraction),
-            check("training.adam_beta2", training.adam_beta2, in_unit, fraction),
-            check("training.adam_epsilon", training.adam_epsilon, above_zero, positive),
-            check("training.max_length", training.max_length as f64, two_or_more, "2 tokens or more"),
-            check("warm_up.learning_rate", warm_up.learning_rate, above_zero, positive),
-            check("warm_up.weight_decay", warm_up.weight_decay, not_negative, "0 or more"),
-            check("warm_up.batch_size", warm_up.batch_size as f64, one_or_more, count),
+            check(
+                "training.epochs",
+                training.epochs as f64,
+                one_or_more,
+                count,
+            ),
+            check(
+                "training.ppo_epochs",
+                training.ppo_epochs as f64,
+                one_or_more,
+                count,
+            ),
+            check(
+                "training.warmup_ratio",
+                training.warmup_ratio,
+                in_unit,
+                fraction,
+            ),
+            check(
+                "training.max_grad_norm",
+                training.max_grad_norm,
+                not_negative,
+                "0 (off) or more",
+            ),
+            check(
+                "training.weight_decay",
+                training.weight_decay,
+                not_negative,
+                "0 or more",
+            ),
+            check(
+                "training.adam_beta1",
+                training.adam_beta1,
+                in_unit,
+                fraction,
+            ),
+            check(
+                "training.adam_beta2",
+                training.adam_beta2,
+                in_unit,
+                fraction,
+            ),
+            check(
+                "training.adam_epsilon",
+                training.adam_epsilon,
+                above_zero,
+                positive,
+            ),
+            check(
+                "training.max_length",
+                training.max_length as f64,
+                two_or_more,
+                "2 tokens or more",
+            ),
+            check(
+                "warm_up.learning_rate",
+                warm_up.learning_rate,
+                above_zero,
+                positive,
+            ),
+            check(
+                "warm_up.weight_decay",
+                warm_up.weight_decay,
+                not_negative,
+                "0 or more",
+            ),
+            check(
+                "warm_up.batch_size",
+                warm_up.batch_size as f64,
+                one_or_more,
+                count,
+            ),
             check(
                 "preferences.samples_per_prompt",
                 preferences.samples_per_prompt as f64,
                 two_or_more,
                 "2 or more: one response can't be preferred to itself",
             ),
-            check("preferences.margin_min", preferences.margin_min, not_negative, "0 or more"),
+            check(
+                "preferences.margin_min",
+                preferences.margin_min,
+                not_negative,
+                "0 or more",
+            ),
             check("dpo.beta", dpo.beta, above_zero, positive),
-            check("generation.max_new_tokens", generation.max_new_tokens as f64, one_or_more, count),
-            check("generation.temperature", generation.temperature, not_negative, "0 (greedy) or more"),
-            check("generation.top_p", generation.top_p, |p| p > 0.0 && p <= 1.0, "above 0, up to 1"),
-            check("generation.batch_size", generation.batch_size as f64, one_or_more, count),
+            check(
+                "generation.max_new_tokens",
+                generation.max_new_tokens as f64,
+                one_or_more,
+                count,
+            ),
+            check(
+                "generation.temperature",
+                generation.temperature,
+                not_negative,
+                "0 (greedy) or more",
+            ),
+            check(
+                "generation.top_p",
+                generation.top_p,
+                |p| p > 0.0 && p <= 1.0,
+                "above 0, up to 1",
+            ),
+            check(
+                "generation.batch_size",
+                generation.batch_size as f64,
+                one_or_more,
+                count,
+            ),
             check(
                 "evaluation.bootstrap_samples",
                 evaluation.bootstrap_samples as f64,
                 |n| n >= 100.0,
                 "100 or more",
             ),
-            check("data.eval_fraction", data.eval_fraction, |f| f > 0.0 && f < 1.0, "above 0, below 1"),
+            check(
+                "data.eval_fraction",
+                data.eval_fraction,
+                |f| f > 0.0 && f < 1.0,
+                "above 0, below 1",
+            ),
         ];
         for &(key, found, fine, expected) in checks {
             if !fine {
@@ -252,7 +352,9 @@ mod tests {
         );
         check(
             |config| config.experiment_name = Some("a/b".into()),
-            Some("`experiment_name` is `a/b`; expected a plain folder name\nhint: `output_dir` takes a path"),
+            Some(
+                "`experiment_name` is `a/b`; expected a plain folder name\nhint: `output_dir` takes a path",
+            ),
         );
     }
 }

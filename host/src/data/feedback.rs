@@ -24,7 +24,13 @@ pub fn implied_pairs(ratings: &[Rating]) -> Vec<PreferencePair> {
         let best = group
             .iter()
             .copied()
-            .reduce(|best, other| if other.rating > best.rating { other } else { best })
+            .reduce(|best, other| {
+                if other.rating > best.rating {
+                    other
+                } else {
+                    best
+                }
+            })
             .expect("a group has a member");
         pairs.extend(
             group
@@ -118,7 +124,13 @@ mod tests {
         let pairs = implied_pairs(&ratings);
         let found: Vec<_> = pairs
             .iter()
-            .map(|pair| (pair.prompt.as_str(), pair.chosen.as_str(), pair.rejected.as_str()))
+            .map(|pair| {
+                (
+                    pair.prompt.as_str(),
+                    pair.chosen.as_str(),
+                    pair.rejected.as_str(),
+                )
+            })
             .collect();
         assert_eq!(found, [("p", "good", "bad"), ("p", "good", "fair")]);
         assert_eq!(demonstrations(&ratings).len(), 4, "ratings 3 and 5 of 1..5");

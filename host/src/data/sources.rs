@@ -21,7 +21,9 @@ pub enum Error {
         path: String,
         source: std::io::Error,
     },
-    #[error("data file `{path}`: no adapter reads `.{extension}` files\nhint: known are {known}; rename the file, or add an adapter with --plugin")]
+    #[error(
+        "data file `{path}`: no adapter reads `.{extension}` files\nhint: known are {known}; rename the file, or add an adapter with --plugin"
+    )]
     Format {
         path: String,
         extension: String,

@@ -19,8 +19,10 @@ pub fn hold_out<T>(
         }
     }
     // One prompt can't be split; of two or more, each side gets at least one.
-    let held = ((prompts.len() as f64 * fraction).round() as usize)
-        .clamp(usize::from(prompts.len() > 1), prompts.len().saturating_sub(1));
+    let held = ((prompts.len() as f64 * fraction).round() as usize).clamp(
+        usize::from(prompts.len() > 1),
+        prompts.len().saturating_sub(1),
+    );
     let mut rng = stream(seed, Purpose::Split);
     rng.shuffle(&mut prompts);
     let held: std::collections::HashSet<String> = prompts.into_iter().take(held).collect();
@@ -36,11 +38,15 @@ mod tests {
     /// Would catch a held-out prompt that is trained on, and a split that depends on chance.
     #[test]
     fn prompts_stay_on_one_side() {
-        let examples: Vec<(String, usize)> = (0..100).map(|i| (format!("p{}", i % 25), i)).collect();
+        let examples: Vec<(String, usize)> =
+            (0..100).map(|i| (format!("p{}", i % 25), i)).collect();
         let split = |seed| hold_out(examples.clone(), |(prompt, _)| prompt, 0.2, seed);
         let (train, held) = split(1);
         assert_eq!((train.len(), held.len()), (80, 20));
-        assert!(held.iter().all(|(prompt, _)| train.iter().all(|(other, _)| other != prompt)));
+        assert!(
+            held.iter()
+                .all(|(prompt, _)| train.iter().all(|(other, _)| other != prompt))
+        );
         assert_eq!(split(1), split(1));
         assert_ne!(split(1), split(2));
     }

@@ -42,10 +42,20 @@ pub fn backward(
     objective: &mut Objective,
 ) -> Result<Tensor> {
     if targets.groups.last().map_or(0, |g| g.end) != targets.ids.len() {
-        bail!("{} targets in groups up to {:?}", targets.ids.len(), targets.groups.last());
+        bail!(
+            "{} targets in groups up to {:?}",
+            targets.ids.len(),
+            targets.groups.last()
+        );
     }
     let step = chunk_rows(w.dim(0)?);
-    let mut pass = Pass { hidden, w, dw, targets, d_hidden: hidden.zeros_like()? };
+    let mut pass = Pass {
+        hidden,
+        w,
+        dw,
+        targets,
+        d_hidden: hidden.zeros_like()?,
+    };
     let mut first = 0;
     while first < targets.groups.len() {
         let start = targets.groups[first].start;
@@ -72,7 +82,11 @@ pub fn backward(
             let d = describe(&logprobs)?;
             pass.back(&rows, states, logits, &lse, &d)?;
         } else {
-            let chunks = || rows.clone().step_by(step).map(|at| at..(at + step).min(rows.end));
+            let chunks = || {
+                rows.clone()
+                    .step_by(step)
+                    .map(|at| at..(at + step).min(rows.end))
+            };
             let (mut logprobs, mut lse) = (Vec::new(), Vec::new());
             for chunk in chunks() {
                 let (_, logits) = pass.logits(&chunk)?;
@@ -107,13 +121,24 @@ impl Pass<'_> {
         Ok((states, logits))
     }
 
-    fn back(&mut self, rows: &Range<usize>, states: Tensor, logits: Tensor, lse: &[f32], d: &[f32]) -> Result<()> {
+    fn back(
+        &mut self,
+        rows: &Range<usize>,
+        states: Tensor,
+        logits: Tensor,
+        lse: &[f32],
+        d: &[f32],
+    ) -> Result<()> {
         if d.iter().all(|d| *d == 0.0) {
             return Ok(());
         }
         let d_logits = target_logprobs_backward(logits, lse, &self.targets.ids[rows.clone()], d)?;
         linear_weight_gradient(self.dw, &d_logits, &states)?;
         let d_states = linear_input_gradient(None, &d_logits, self.w)?;
-        scatter_add(&mut self.d_hidden, &self.targets.rows[rows.clone()], &d_states)
+        scatter_add(
+            &mut self.d_hidden,
+            &self.targets.rows[rows.clone()],
+            &d_states,
+        )
     }
 }

@@ -41,13 +41,18 @@ pub struct LlamaConfig {
 
 impl LlamaConfig {
     fn heads(&self) -> Heads {
-        Heads { query: self.num_attention_heads, key_value: self.num_key_value_heads, width: self.head_dim }
+        Heads {
+            query: self.num_attention_heads,
+            key_value: self.num_key_value_heads,
+            width: self.head_dim,
+        }
     }
 
     /// Number of weights.
     pub fn parameters(&self) -> usize {
         let (h, i) = (self.hidden_size, self.intermediate_size);
-        let attention = h * self.head_dim * (2 * self.num_attention_heads + 2 * self.num_key_value_heads);
+        let attention =
+            h * self.head_dim * (2 * self.num_attention_heads + 2 * self.num_key_value_heads);
         let embeddings = self.vocab_size * h * if self.tie_word_embeddings { 1 } else { 2 };
         embeddings + self.num_hidden_layers * (attention + 3 * h * i + 2 * h) + h
     }
@@ -98,7 +103,9 @@ impl LlamaConfig {
         read.require("mlp_bias", &json!(false))?;
         let rope = config.get("rope_parameters").filter(|v| v.is_object());
         let scaling = rope.or(config.get("rope_scaling").filter(|v| v.is_object()));
-        let kind = scaling.and_then(|r| r.get("rope_type").or(r.get("type"))).and_then(Value::as_str);
+        let kind = scaling
+            .and_then(|r| r.get("rope_type").or(r.get("type")))
+            .and_then(Value::as_str);
         if let Some(kind) = kind.filter(|kind| *kind != "default") {
             return Err(weights::ConfigError::Unsupported {
                 key: "rope_type".into(),
@@ -106,11 +113,16 @@ impl LlamaConfig {
                 supported: "default".into(),
             });
         }
-        let theta = rope.and_then(|r| r.get("rope_theta")).or(config.get("rope_theta"));
-        let rope_theta = theta.map_or(Some(10_000.0), Value::as_f64).ok_or(weights::ConfigError::Invalid {
-            key: "rope_theta".into(),
-            found: theta.map(Value::to_string).unwrap_or_default(),
-        })?;
+        let theta = rope
+            .and_then(|r| r.get("rope_theta"))
+            .or(config.get("rope_theta"));
+        let rope_theta =
+            theta
+                .map_or(Some(10_000.0), Value::as_f64)
+                .ok_or(weights::ConfigError::Invalid {
+                    key: "rope_theta".into(),
+                    found: theta.map(Value::to_string).unwrap_or_default(),
+                })?;
         let hidden_size = read.size("hidden_size")?;
         let num_attention_heads = read.size("num_attention_heads")?;
         let parsed = Self {
@@ -124,12 +136,18 @@ impl LlamaConfig {
             max_position_embeddings: read.size_or("max_position_embeddings", 2048)?,
             rms_norm_eps: read.number_or("rms_norm_eps", 1e-6)?,
             rope_theta,
-            tie_word_embeddings: config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false),
+            tie_word_embeddings: config
+                .get("tie_word_embeddings")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
             bos_token_id: read.ids("bos_token_id").first().copied(),
             eos_token_id: read.ids("eos_token_id"),
             pad_token_id: read.ids("pad_token_id").first().copied(),
         };
-        if !parsed.num_attention_heads.is_multiple_of(parsed.num_key_value_heads) || !parsed.head_dim.is_multiple_of(2)
+        if !parsed
+            .num_attention_heads
+            .is_multiple_of(parsed.num_key_value_heads)
+            || !parsed.head_dim.is_multiple_of(2)
         {
             return Err(weights::ConfigError::Invalid {
                 key: "num_key_value_heads".into(),
@@ -209,11 +227,12 @@ impl Llama {
             let data = if name.ends_with("norm.weight") {
                 vec![1.0; count]
             } else {
-                let deviation = if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") {
-                    residual
-                } else {
-                    INITIAL_DEVIATION
-                };
+                let deviation =
+                    if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") {
+                        residual
+                    } else {
+                        INITIAL_DEVIATION
+                    };
                 Stream::new(seed, Purpose::Initialisation, number, 0).normal(count, deviation)
             };
             Tensor::from_vec(data, shape, device)
@@ -227,12 +246,18 @@ impl Llama {
     pub fn load(folder: &Path, device: &Device) -> std::result::Result<Self, weights::Error> {
         let source = weights::read_config(folder)?;
         weights::require_architecture(folder, &source, "llama", "LlamaForCausalLM")?;
-        let config = LlamaConfig::from_json(&source)
-            .map_err(|source| weights::Error::Config { file: folder.join("config.json"), source })?;
+        let config = LlamaConfig::from_json(&source).map_err(|source| weights::Error::Config {
+            file: folder.join("config.json"),
+            source,
+        })?;
         let mut files = weights::Files::open(folder)?;
         let tied = config.tie_word_embeddings;
-        let model = Self::build(config, source, device, &mut |name, shape| files.take(name, shape, device))?;
-        files.finish(|name| name.ends_with("rotary_emb.inv_freq") || (tied && name == "lm_head.weight"))?;
+        let model = Self::build(config, source, device, &mut |name, shape| {
+            files.take(name, shape, device)
+        })?;
+        files.finish(|name| {
+            name.ends_with("rotary_emb.inv_freq") || (tied && name == "lm_head.weight")
+        })?;
         Ok(model)
     }
 
@@ -242,13 +267,21 @@ impl Llama {
         device: &Device,
         weight: &mut dyn FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
     ) -> std::result::Result<Self, E> {
-        let mut parameter = |name: String, shape: &[usize]| weight(&name, shape).map(|value| Parameter::new(name, value));
+        let mut parameter = |name: String, shape: &[usize]| {
+            weight(&name, shape).map(|value| Parameter::new(name, value))
+        };
         let (h, i) = (config.hidden_size, config.intermediate_size);
-        let Heads { query, key_value, width } = config.heads();
+        let Heads {
+            query,
+            key_value,
+            width,
+        } = config.heads();
         let embed_tokens = parameter("model.embed_tokens.weight".into(), &[config.vocab_size, h])?;
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
         for number in 0..config.num_hidden_layers {
-            let mut named = |part: &str, shape: &[usize]| parameter(format!("model.layers.{number}.{part}.weight"), shape);
+            let mut named = |part: &str, shape: &[usize]| {
+                parameter(format!("model.layers.{number}.{part}.weight"), shape)
+            };
             layers.push(Layer {
                 input_layernorm: named("input_layernorm", &[h])?,
                 q_proj: named("self_attn.q_proj", &[query * width, h])?,
@@ -311,7 +344,13 @@ impl Llama {
 
     fn angles(&self, positions: &[u32]) -> Result<Angles> {
         let dtype = self.embed_tokens.value.dtype();
-        Angles::new(positions, self.config.head_dim, self.config.rope_theta, dtype, &self.device)
+        Angles::new(
+            positions,
+            self.config.head_dim,
+            self.config.rope_theta,
+            dtype,
+            &self.device,
+        )
     }
 
     /// Forward without a memory of it.
@@ -326,7 +365,13 @@ impl Llama {
 }
 
 impl Layer {
-    fn forward(&self, x: &Tensor, angles: &Angles, groups: &[Group], config: &LlamaConfig) -> Result<(Tensor, Inner)> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        angles: &Angles,
+        groups: &[Group],
+        config: &LlamaConfig,
+    ) -> Result<(Tensor, Inner)> {
         let (normed, x_inverse) = rms_norm(x, &self.input_layernorm.value, config.rms_norm_eps)?;
         let q = rope(linear(&normed, &self.q_proj.value)?, angles)?;
         let k = rope(linear(&normed, &self.k_proj.value)?, angles)?;
@@ -334,12 +379,30 @@ impl Layer {
         drop(normed);
         let (attended, lse) = attention(&q, &k, &v, groups, config.heads())?;
         let h = linear_add(x.copy()?, &attended, &self.o_proj.value)?;
-        let (normed, h_inverse) = rms_norm(&h, &self.post_attention_layernorm.value, config.rms_norm_eps)?;
+        let (normed, h_inverse) = rms_norm(
+            &h,
+            &self.post_attention_layernorm.value,
+            config.rms_norm_eps,
+        )?;
         let gate = linear(&normed, &self.gate_proj.value)?;
         let up = linear(&normed, &self.up_proj.value)?;
         drop(normed);
         let y = linear_add(h.copy()?, &silu_mul(&gate, &up)?, &self.down_proj.value)?;
-        Ok((y, Inner { x_inverse, q, k, v, attended, lse, h, h_inverse, gate, up }))
+        Ok((
+            y,
+            Inner {
+                x_inverse,
+                q,
+                k,
+                v,
+                attended,
+                lse,
+                h,
+                h_inverse,
+                gate,
+                up,
+            },
+        ))
     }
 
     /// `dy` is the gradient of the layer's output; returns that of its input.
@@ -352,7 +415,18 @@ impl Layer {
         groups: &[Group],
         config: &LlamaConfig,
     ) -> Result<Tensor> {
-        let Inner { x_inverse, q, k, v, attended, lse, h, h_inverse, gate, up } = inner;
+        let Inner {
+            x_inverse,
+            q,
+            k,
+            v,
+            attended,
+            lse,
+            h,
+            h_inverse,
+            gate,
+            up,
+        } = inner;
         let gated = silu_mul(&gate, &up)?;
         add_gradient(&mut self.down_proj, &dy, &gated)?;
         drop(gated);
@@ -367,12 +441,28 @@ impl Layer {
         let d_normed = linear_input_gradient(Some(d_normed), &d_up, &self.up_proj.value)?;
         drop((d_gate, d_up));
         let norm = &mut self.post_attention_layernorm;
-        let dh = rms_norm_backward(dy, &d_normed, &h, &h_inverse, &norm.value, norm.gradient.as_mut())?;
+        let dh = rms_norm_backward(
+            dy,
+            &d_normed,
+            &h,
+            &h_inverse,
+            &norm.value,
+            norm.gradient.as_mut(),
+        )?;
         drop(h);
 
         add_gradient(&mut self.o_proj, &dh, &attended)?;
         let d_attended = linear_input_gradient(None, &dh, &self.o_proj.value)?;
-        let (dq, dk, dv) = attention_backward(&d_attended, &q, &k, &v, &attended, &lse, groups, config.heads())?;
+        let (dq, dk, dv) = attention_backward(
+            &d_attended,
+            &q,
+            &k,
+            &v,
+            &attended,
+            &lse,
+            groups,
+            config.heads(),
+        )?;
         drop((q, k, v, attended, d_attended));
         let (dq, dk) = (rope_backward(dq, angles)?, rope_backward(dk, angles)?);
         let normed = rms_norm_apply(x, &x_inverse, &self.input_layernorm.value)?;
@@ -384,7 +474,14 @@ impl Layer {
         let d_normed = linear_input_gradient(Some(d_normed), &dk, &self.k_proj.value)?;
         let d_normed = linear_input_gradient(Some(d_normed), &dv, &self.v_proj.value)?;
         let norm = &mut self.input_layernorm;
-        rms_norm_backward(dh, &d_normed, x, &x_inverse, &norm.value, norm.gradient.as_mut())
+        rms_norm_backward(
+            dh,
+            &d_normed,
+            x,
+            &x_inverse,
+            &norm.value,
+            norm.gradient.as_mut(),
+        )
     }
 
     fn parameters(&self) -> [&Parameter; 9] {
@@ -427,12 +524,20 @@ fn add_gradient(parameter: &mut Parameter, dy: &Tensor, x: &Tensor) -> Result<()
 impl CausalLm for Llama {
     fn parameters(&self) -> Vec<&Parameter> {
         let layers = self.layers.iter().flat_map(Layer::parameters);
-        std::iter::once(&self.embed_tokens).chain(layers).chain([&self.norm]).chain(&self.lm_head).collect()
+        std::iter::once(&self.embed_tokens)
+            .chain(layers)
+            .chain([&self.norm])
+            .chain(&self.lm_head)
+            .collect()
     }
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter> {
         let layers = self.layers.iter_mut().flat_map(Layer::parameters_mut);
-        std::iter::once(&mut self.embed_tokens).chain(layers).chain([&mut self.norm]).chain(&mut self.lm_head).collect()
+        std::iter::once(&mut self.embed_tokens)
+            .chain(layers)
+            .chain([&mut self.norm])
+            .chain(&mut self.lm_head)
+            .collect()
     }
 
     fn vocabulary(&self) -> usize {
@@ -451,7 +556,12 @@ impl CausalLm for Llama {
         head::logprobs(&self.hidden(batch)?, self.head(), targets)
     }
 
-    fn accumulate(&mut self, batch: &Packed, targets: &Targets, objective: &mut Objective) -> Result<()> {
+    fn accumulate(
+        &mut self,
+        batch: &Packed,
+        targets: &Targets,
+        objective: &mut Objective,
+    ) -> Result<()> {
         if self.parameters().iter().any(|p| p.gradient.is_none()) {
             bail!("a frozen model cannot accumulate gradients");
         }
@@ -461,7 +571,10 @@ impl CausalLm for Llama {
         for layer in &self.layers {
             let (y, inner) = layer.forward(&x, &angles, &batch.groups, &self.config)?;
             let inner = (!self.gradient_checkpointing).then_some(inner);
-            kept.push(Activations { x: std::mem::replace(&mut x, y), inner });
+            kept.push(Activations {
+                x: std::mem::replace(&mut x, y),
+                inner,
+            });
         }
         let (hidden, inverse) = rms_norm(&x, &self.norm.value, self.config.rms_norm_eps)?;
         let head = self.lm_head.as_mut().unwrap_or(&mut self.embed_tokens);
@@ -469,8 +582,14 @@ impl CausalLm for Llama {
         let d_hidden = head::backward(&hidden, &head.value, gradient, targets, objective)?;
         drop(hidden);
         let base = x.zeros_like()?;
-        let mut dx =
-            rms_norm_backward(base, &d_hidden, &x, &inverse, &self.norm.value, self.norm.gradient.as_mut())?;
+        let mut dx = rms_norm_backward(
+            base,
+            &d_hidden,
+            &x,
+            &inverse,
+            &self.norm.value,
+            self.norm.gradient.as_mut(),
+        )?;
         drop((x, d_hidden));
         for layer in self.layers.iter_mut().rev() {
             let Activations { x, inner } = kept.pop().expect("one for each layer");
@@ -480,19 +599,33 @@ impl CausalLm for Llama {
             };
             dx = layer.backward(dx, &x, inner, &angles, &batch.groups, &self.config)?;
         }
-        scatter_add(self.embed_tokens.gradient.as_mut().expect("checked above"), &batch.ids, &dx)
+        scatter_add(
+            self.embed_tokens.gradient.as_mut().expect("checked above"),
+            &batch.ids,
+            &dx,
+        )
     }
 
     fn cache(&self, rows: usize, capacity: usize) -> Result<Cache> {
         let dtype = self.embed_tokens.value.dtype();
         let layer = || LayerCache::new(rows, capacity, self.config.heads(), dtype, &self.device);
-        let layers = (0..self.layers.len()).map(|_| layer()).collect::<Result<_>>()?;
-        Ok(Cache { layers, lengths: vec![0; rows], capacity })
+        let layers = (0..self.layers.len())
+            .map(|_| layer())
+            .collect::<Result<_>>()?;
+        Ok(Cache {
+            layers,
+            lengths: vec![0; rows],
+            capacity,
+        })
     }
 
     fn prefill(&self, cache: &mut Cache, row: usize, ids: &[u32]) -> Result<Tensor> {
         if ids.is_empty() || ids.len() > cache.capacity {
-            bail!("a prompt of {} tokens for a cache of {}", ids.len(), cache.capacity);
+            bail!(
+                "a prompt of {} tokens for a cache of {}",
+                ids.len(),
+                cache.capacity
+            );
         }
         let mut batch = Packed::default();
         batch.push(ids);
@@ -513,9 +646,18 @@ impl CausalLm for Llama {
         let positions: Vec<u32> = rows.iter().map(|row| cache.lengths[*row] as u32).collect();
         let lengths: Vec<usize> = rows.iter().map(|row| cache.lengths[*row] + 1).collect();
         if rows.len() != ids.len() || lengths.iter().any(|len| *len > cache.capacity) {
-            bail!("{} tokens for {} rows of a cache of {}", ids.len(), rows.len(), cache.capacity);
+            bail!(
+                "{} tokens for {} rows of a cache of {}",
+                ids.len(),
+                rows.len(),
+                cache.capacity
+            );
         }
-        let (angles, heads, epsilon) = (self.angles(&positions)?, self.config.heads(), self.config.rms_norm_eps);
+        let (angles, heads, epsilon) = (
+            self.angles(&positions)?,
+            self.config.heads(),
+            self.config.rms_norm_eps,
+        );
         let mut x = gather(&self.embed_tokens.value, ids)?;
         for (layer, cache) in self.layers.iter().zip(&cache.layers) {
             let (normed, _) = rms_norm(&x, &layer.input_layernorm.value, epsilon)?;
@@ -523,12 +665,21 @@ impl CausalLm for Llama {
             let k = rope(linear(&normed, &layer.k_proj.value)?, &angles)?;
             let v = linear(&normed, &layer.v_proj.value)?;
             for (i, (row, position)) in rows.iter().zip(&positions).enumerate() {
-                cache.put(*row, *position as usize, &k.narrow(0, i, 1)?, &v.narrow(0, i, 1)?, heads)?;
+                cache.put(
+                    *row,
+                    *position as usize,
+                    &k.narrow(0, i, 1)?,
+                    &v.narrow(0, i, 1)?,
+                    heads,
+                )?;
             }
             let attended = cache.attend(&q, rows, &lengths, heads)?;
             let h = linear_add(x, &attended, &layer.o_proj.value)?;
             let (normed, _) = rms_norm(&h, &layer.post_attention_layernorm.value, epsilon)?;
-            let gated = silu_mul(&linear(&normed, &layer.gate_proj.value)?, &linear(&normed, &layer.up_proj.value)?)?;
+            let gated = silu_mul(
+                &linear(&normed, &layer.gate_proj.value)?,
+                &linear(&normed, &layer.up_proj.value)?,
+            )?;
             x = linear_add(h, &gated, &layer.down_proj.value)?;
         }
         for (row, length) in rows.iter().zip(lengths) {
@@ -549,7 +700,13 @@ impl CausalLm for Llama {
                 generation.insert(key.into(), id.clone());
             }
         }
-        weights::save(folder, &self.source, &Value::Object(generation), &self.parameters(), extras)
+        weights::save(
+            folder,
+            &self.source,
+            &Value::Object(generation),
+            &self.parameters(),
+            extras,
+        )
     }
 }
 
@@ -595,7 +752,12 @@ mod tests {
     /// `loss = Σ_groups (Σ logprob)² / 10`: not separable within a group.
     fn loss(model: &Llama, batch: &Packed, targets: &Targets) -> Result<f64> {
         let logprobs = model.logprobs(batch, targets)?;
-        let sum = |g: &std::ops::Range<usize>| logprobs[g.clone()].iter().map(|x| f64::from(*x)).sum::<f64>();
+        let sum = |g: &std::ops::Range<usize>| {
+            logprobs[g.clone()]
+                .iter()
+                .map(|x| f64::from(*x))
+                .sum::<f64>()
+        };
         Ok(targets.groups.iter().map(|g| sum(g).powi(2) / 10.0).sum())
     }
 
@@ -606,7 +768,11 @@ mod tests {
             let sum: f32 = logprobs.iter().sum();
             vec![sum / 5.0; logprobs.len()]
         })?;
-        Ok(model.parameters().iter().map(|p| p.gradient.clone().expect("trained")).collect())
+        Ok(model
+            .parameters()
+            .iter()
+            .map(|p| p.gradient.clone().expect("trained"))
+            .collect())
     }
 
     // Would catch a parameter that the backward forgets, tied or not.
@@ -617,10 +783,19 @@ mod tests {
             let (batch, targets) = batch();
             let gradients = gradients(&mut model, &batch, &targets)?;
             for (parameter, gradient) in model.parameters().iter().zip(gradients) {
-                let largest = values(&gradient).into_iter().fold(0.0, |a: f64, x| a.max(x.abs()));
+                let largest = values(&gradient)
+                    .into_iter()
+                    .fold(0.0, |a: f64, x| a.max(x.abs()));
                 assert!(largest > 1e-6, "{}: {largest}", parameter.name);
             }
-            assert_eq!(model.parameters().iter().map(|p| p.value.elem_count()).sum::<usize>(), tiny(tied).parameters());
+            assert_eq!(
+                model
+                    .parameters()
+                    .iter()
+                    .map(|p| p.value.elem_count())
+                    .sum::<usize>(),
+                tiny(tied).parameters()
+            );
         }
         Ok(())
     }
@@ -645,7 +820,10 @@ mod tests {
             };
             let slope = (at(1.0)? - at(-1.0)?) / (2.0 * step);
             let name = &model.parameters()[i].name;
-            assert!((slope / norm2 - 1.0).abs() < 3e-2, "{name}: slope {slope}, gradient {norm2}");
+            assert!(
+                (slope / norm2 - 1.0).abs() < 3e-2,
+                "{name}: slope {slope}, gradient {norm2}"
+            );
         }
         Ok(())
     }
@@ -725,7 +903,10 @@ mod tests {
     #[test]
     fn configs_survive_their_file() {
         for tied in [true, false] {
-            assert_eq!(LlamaConfig::from_json(&tiny(tied).to_json()).expect("reads"), tiny(tied));
+            assert_eq!(
+                LlamaConfig::from_json(&tiny(tied).to_json()).expect("reads"),
+                tiny(tied)
+            );
         }
     }
 }

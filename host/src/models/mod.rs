@@ -43,7 +43,11 @@ pub struct Parameter {
 impl Parameter {
     /// A frozen parameter.
     pub fn new(name: impl Into<String>, value: Tensor) -> Self {
-        Self { name: name.into(), value, gradient: None }
+        Self {
+            name: name.into(),
+            value,
+            gradient: None,
+        }
     }
 
     /// Makes room for the gradient.
@@ -111,7 +115,12 @@ pub trait CausalLm: Send + Sync {
     ///
     /// # Errors
     /// As for [`CausalLm::logprobs`]; the model is frozen.
-    fn accumulate(&mut self, batch: &Packed, targets: &Targets, objective: &mut Objective) -> Result<()>;
+    fn accumulate(
+        &mut self,
+        batch: &Packed,
+        targets: &Targets,
+        objective: &mut Objective,
+    ) -> Result<()>;
 
     /// An empty cache for `rows` sequences of at most `capacity` tokens.
     fn cache(&self, rows: usize, capacity: usize) -> Result<Cache>;
@@ -139,7 +148,9 @@ pub trait CausalLm: Send + Sync {
 
     /// Gives every parameter a gradient.
     fn train(&mut self) -> Result<()> {
-        self.parameters_mut().into_iter().try_for_each(Parameter::train)
+        self.parameters_mut()
+            .into_iter()
+            .try_for_each(Parameter::train)
     }
 
     /// Drops all gradients: a frozen model needs no memory for them.

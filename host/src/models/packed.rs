@@ -30,17 +30,28 @@ impl Packed {
 
     /// Adds a prompt and its responses, the prompt once; returns where each response's tokens lie
     /// and, first, the prompt's.
-    pub fn push_branches(&mut self, prompt: &[u32], responses: &[&[u32]]) -> (Range<usize>, Vec<Range<usize>>) {
+    pub fn push_branches(
+        &mut self,
+        prompt: &[u32],
+        responses: &[&[u32]],
+    ) -> (Range<usize>, Vec<Range<usize>>) {
         let prefix = self.append(prompt, 0);
-        let branches: Vec<_> = responses.iter().map(|ids| self.append(ids, prompt.len())).collect();
-        self.groups.push(Group { prefix: prefix.clone(), branches: branches.clone() });
+        let branches: Vec<_> = responses
+            .iter()
+            .map(|ids| self.append(ids, prompt.len()))
+            .collect();
+        self.groups.push(Group {
+            prefix: prefix.clone(),
+            branches: branches.clone(),
+        });
         (prefix, branches)
     }
 
     fn append(&mut self, ids: &[u32], first_position: usize) -> Range<usize> {
         let start = self.ids.len();
         self.ids.extend_from_slice(ids);
-        self.positions.extend((first_position..first_position + ids.len()).map(|p| p as u32));
+        self.positions
+            .extend((first_position..first_position + ids.len()).map(|p| p as u32));
         start..self.ids.len()
     }
 
@@ -54,7 +65,11 @@ impl Packed {
     /// `ids` and `mask` differ in shape.
     pub fn from_padded(ids: &[Vec<u32>], mask: &[Vec<u8>]) -> Result<(Self, Vec<Vec<usize>>)> {
         if ids.len() != mask.len() || ids.iter().zip(mask).any(|(i, m)| i.len() != m.len()) {
-            bail!("a batch of {} rows and its mask of {} differ in shape", ids.len(), mask.len());
+            bail!(
+                "a batch of {} rows and its mask of {} differ in shape",
+                ids.len(),
+                mask.len()
+            );
         }
         let mut batch = Self::default();
         let mut columns = Vec::with_capacity(ids.len());
@@ -90,7 +105,8 @@ impl Targets {
     pub fn push(&mut self, batch: &Packed, before: usize, tokens: Range<usize>) -> Range<usize> {
         let start = self.ids.len();
         for (i, token) in tokens.enumerate() {
-            self.rows.push(if i == 0 { before } else { token - 1 } as u32);
+            self.rows
+                .push(if i == 0 { before } else { token - 1 } as u32);
             self.ids.push(batch.ids[token]);
         }
         start..self.ids.len()
@@ -110,7 +126,10 @@ mod tests {
     // Would catch positions that count padding.
     #[test]
     fn padding_disappears() -> Result<()> {
-        let (batch, columns) = Packed::from_padded(&[vec![0, 5, 6], vec![7, 8, 0]], &[vec![0, 1, 1], vec![1, 1, 0]])?;
+        let (batch, columns) = Packed::from_padded(
+            &[vec![0, 5, 6], vec![7, 8, 0]],
+            &[vec![0, 1, 1], vec![1, 1, 0]],
+        )?;
         assert_eq!(batch.ids, [5, 6, 7, 8]);
         assert_eq!(batch.positions, [0, 1, 0, 1]);
         assert_eq!(batch.groups, [Group::sequence(0..2), Group::sequence(2..4)]);
@@ -132,6 +151,9 @@ mod tests {
             targets.push(&batch, prefix.end - 1, branch);
         }
         targets.close_group();
-        assert_eq!((targets.rows, targets.ids, targets.groups), (vec![2, 3, 2], vec![3, 4, 5], vec![0..3]));
+        assert_eq!(
+            (targets.rows, targets.ids, targets.groups),
+            (vec![2, 3, 2], vec![3, 4, 5], vec![0..3])
+        );
     }
 }

@@ -42,9 +42,18 @@ pub enum Error {
     #[error("`{}`: tensor `{tensor}` belongs to no part of the model", .file.display())]
     SurplusTensor { file: PathBuf, tensor: String },
     #[error("`{}`: tensor `{tensor}` has shape {found:?}, expected {expected:?}", .file.display())]
-    Shape { file: PathBuf, tensor: String, expected: Vec<usize>, found: Vec<usize> },
+    Shape {
+        file: PathBuf,
+        tensor: String,
+        expected: Vec<usize>,
+        found: Vec<usize>,
+    },
     #[error("`{}`: tensor `{tensor}` is stored as {found}", .file.display())]
-    Type { file: PathBuf, tensor: String, found: String },
+    Type {
+        file: PathBuf,
+        tensor: String,
+        found: String,
+    },
     #[error("`{}`: {source}", .file.display())]
     Read { file: PathBuf, source: io::Error },
     #[error("cannot write model folder `{}`: {message}", .folder.display())]
@@ -57,18 +66,27 @@ impl Error {
     /// What to do next, where there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoFolder(_) | Self::NoConfig(_) => {
-                Some(format!("give a folder as transformers' `save_pretrained` writes it: {CONFIG}, {SINGLE}, tokenizer.json"))
+            Self::NoFolder(_) | Self::NoConfig(_) => Some(format!(
+                "give a folder as transformers' `save_pretrained` writes it: {CONFIG}, {SINGLE}, tokenizer.json"
+            )),
+            Self::NoWeights {
+                other: Some(file), ..
+            } => Some(format!(
+                "`{file}` is not read yet; load and save the model with transformers to get `{SINGLE}`"
+            )),
+            Self::NoWeights { other: None, .. } => Some(format!(
+                "weights lie in `{SINGLE}`, or in parts named by `{INDEX}`"
+            )),
+            Self::Architecture { .. } => {
+                Some(format!("supported `model_type`: {}", SUPPORTED.join(", ")))
             }
-            Self::NoWeights { other: Some(file), .. } => {
-                Some(format!("`{file}` is not read yet; load and save the model with transformers to get `{SINGLE}`"))
-            }
-            Self::NoWeights { other: None, .. } => Some(format!("weights lie in `{SINGLE}`, or in parts named by `{INDEX}`")),
-            Self::Architecture { .. } => Some(format!("supported `model_type`: {}", SUPPORTED.join(", "))),
-            Self::Broken { .. } => Some("the file may be cut short: compare its size with the original, or fetch it again".into()),
-            Self::MissingTensor { .. } | Self::SurplusTensor { .. } | Self::Shape { .. } => {
-                Some(format!("`{CONFIG}` and the weights seem to come from different models"))
-            }
+            Self::Broken { .. } => Some(
+                "the file may be cut short: compare its size with the original, or fetch it again"
+                    .into(),
+            ),
+            Self::MissingTensor { .. } | Self::SurplusTensor { .. } | Self::Shape { .. } => Some(
+                format!("`{CONFIG}` and the weights seem to come from different models"),
+            ),
             Self::Type { .. } => Some("supported types: F32, BF16, F16".into()),
             Self::Config { source, .. } => source.hint(),
             Self::Read { .. } | Self::Write { .. } | Self::Device(_) => None,
@@ -86,13 +104,19 @@ pub enum ConfigError {
     #[error("key `{key}` is {found}, which makes no sense")]
     Invalid { key: String, found: String },
     #[error("`{key}` is `{found}`, which is not supported")]
-    Unsupported { key: String, found: String, supported: String },
+    Unsupported {
+        key: String,
+        found: String,
+        supported: String,
+    },
 }
 
 impl ConfigError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Unsupported { key, supported, .. } => Some(format!("supported `{key}`: {supported}")),
+            Self::Unsupported { key, supported, .. } => {
+                Some(format!("supported `{key}`: {supported}"))
+            }
             _ => None,
         }
     }
@@ -108,31 +132,45 @@ impl ConfigReader<'_> {
 
     /// A positive integer.
     pub(super) fn size(&self, key: &str) -> Result<usize, ConfigError> {
-        let value = self.get(key).ok_or_else(|| ConfigError::Missing(key.into()))?;
+        let value = self
+            .get(key)
+            .ok_or_else(|| ConfigError::Missing(key.into()))?;
         value
             .as_u64()
             .filter(|n| *n > 0)
             .map(|n| n as usize)
-            .ok_or_else(|| ConfigError::Invalid { key: key.into(), found: value.to_string() })
+            .ok_or_else(|| ConfigError::Invalid {
+                key: key.into(),
+                found: value.to_string(),
+            })
     }
 
     pub(super) fn size_or(&self, key: &str, default: usize) -> Result<usize, ConfigError> {
-        if self.get(key).is_some() { self.size(key) } else { Ok(default) }
+        if self.get(key).is_some() {
+            self.size(key)
+        } else {
+            Ok(default)
+        }
     }
 
     pub(super) fn number_or(&self, key: &str, default: f64) -> Result<f64, ConfigError> {
         match self.get(key) {
             None => Ok(default),
-            Some(value) => value
-                .as_f64()
-                .ok_or_else(|| ConfigError::Invalid { key: key.into(), found: value.to_string() }),
+            Some(value) => value.as_f64().ok_or_else(|| ConfigError::Invalid {
+                key: key.into(),
+                found: value.to_string(),
+            }),
         }
     }
 
     /// One token id, several, or none.
     pub(super) fn ids(&self, key: &str) -> Vec<u32> {
         match self.get(key) {
-            Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_u64).map(|id| id as u32).collect(),
+            Some(Value::Array(ids)) => ids
+                .iter()
+                .filter_map(Value::as_u64)
+                .map(|id| id as u32)
+                .collect(),
             Some(id) => id.as_u64().map(|id| id as u32).into_iter().collect(),
             None => Vec::new(),
         }
@@ -143,8 +181,12 @@ impl ConfigReader<'_> {
         match self.get(key) {
             Some(found) if found != supported => Err(ConfigError::Unsupported {
                 key: key.into(),
-                found: found.as_str().map_or_else(|| found.to_string(), str::to_owned),
-                supported: supported.as_str().map_or_else(|| supported.to_string(), str::to_owned),
+                found: found
+                    .as_str()
+                    .map_or_else(|| found.to_string(), str::to_owned),
+                supported: supported
+                    .as_str()
+                    .map_or_else(|| supported.to_string(), str::to_owned),
             }),
             _ => Ok(()),
         }
@@ -162,22 +204,36 @@ pub fn read_config(folder: &Path) -> Result<Value, Error> {
     let file = folder.join(CONFIG);
     let text = match fs::read_to_string(&file) {
         Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Error::NoConfig(folder.into())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NoConfig(folder.into()));
+        }
         Err(source) => return Err(Error::Read { file, source }),
     };
     match serde_json::from_str::<Value>(&text) {
         Ok(value) if value.is_object() => Ok(value),
-        Ok(_) => Err(Error::Config { file, source: ConfigError::Json("found another value".into()) }),
-        Err(e) => Err(Error::Config { file, source: ConfigError::Json(e.to_string()) }),
+        Ok(_) => Err(Error::Config {
+            file,
+            source: ConfigError::Json("found another value".into()),
+        }),
+        Err(e) => Err(Error::Config {
+            file,
+            source: ConfigError::Json(e.to_string()),
+        }),
     }
 }
 
 /// Refuses a model that is not of the given type with a language-model head.
-pub(super) fn require_architecture(folder: &Path, config: &Value, kind: &str, class: &str) -> Result<(), Error> {
+pub(super) fn require_architecture(
+    folder: &Path,
+    config: &Value,
+    kind: &str,
+    class: &str,
+) -> Result<(), Error> {
     let text = |v: Option<&Value>| v.and_then(Value::as_str).map(str::to_owned);
     let model_type = text(config.get("model_type"));
     let architecture = text(config.get("architectures").and_then(|a| a.get(0)));
-    let fits = model_type.as_deref() == Some(kind) && architecture.as_deref().is_none_or(|a| a == class);
+    let fits =
+        model_type.as_deref() == Some(kind) && architecture.as_deref().is_none_or(|a| a == class);
     if fits {
         return Ok(());
     }
@@ -186,7 +242,10 @@ pub(super) fn require_architecture(folder: &Path, config: &Value, kind: &str, cl
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => "none".into(),
     };
-    Err(Error::Architecture { file: folder.join(CONFIG), found })
+    Err(Error::Architecture {
+        file: folder.join(CONFIG),
+        found,
+    })
 }
 
 /// The weight files of a folder, memory-mapped while they are read.
@@ -220,13 +279,25 @@ impl Files {
             }
             files.push((path, mapped));
         }
-        Ok(Self { files, tensors, listing })
+        Ok(Self {
+            files,
+            tensors,
+            listing,
+        })
     }
 
     /// A tensor of the shape expected, as f32.
-    pub(crate) fn take(&mut self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor, Error> {
+    pub(crate) fn take(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<Tensor, Error> {
         let Some((number, taken)) = self.tensors.get_mut(name) else {
-            return Err(Error::MissingTensor { file: self.listing.clone(), tensor: name.into() });
+            return Err(Error::MissingTensor {
+                file: self.listing.clone(),
+                tensor: name.into(),
+            });
         };
         *taken = true;
         let (file, mapped) = &self.files[*number];
@@ -241,17 +312,26 @@ impl Files {
         }
         use safetensors::Dtype;
         if !matches!(view.dtype(), Dtype::F32 | Dtype::BF16 | Dtype::F16) {
-            return Err(Error::Type { file: file.clone(), tensor: name.into(), found: format!("{:?}", view.dtype()) });
+            return Err(Error::Type {
+                file: file.clone(),
+                tensor: name.into(),
+                found: format!("{:?}", view.dtype()),
+            });
         }
         Ok(view.load(device)?.to_dtype(DType::F32)?)
     }
 
     /// Refuses tensors that nobody took, but for those that `ignored` names.
     pub(crate) fn finish(self, ignored: impl Fn(&str) -> bool) -> Result<(), Error> {
-        match self.tensors.iter().find(|(name, (_, taken))| !taken && !ignored(name)) {
-            Some((name, (number, _))) => {
-                Err(Error::SurplusTensor { file: self.files[*number].0.clone(), tensor: name.clone() })
-            }
+        match self
+            .tensors
+            .iter()
+            .find(|(name, (_, taken))| !taken && !ignored(name))
+        {
+            Some((name, (number, _))) => Err(Error::SurplusTensor {
+                file: self.files[*number].0.clone(),
+                tensor: name.clone(),
+            }),
             None => Ok(()),
         }
     }
@@ -265,19 +345,41 @@ fn weight_files(folder: &Path) -> Result<(PathBuf, Vec<PathBuf>), Error> {
     }
     let index = folder.join(INDEX);
     if !index.is_file() {
-        let others = ["pytorch_model.bin", "pytorch_model.bin.index.json", "model.gguf"];
-        let other = others.iter().find(|name| folder.join(name).is_file()).map(|name| (*name).to_owned());
-        return Err(Error::NoWeights { folder: folder.into(), other });
+        let others = [
+            "pytorch_model.bin",
+            "pytorch_model.bin.index.json",
+            "model.gguf",
+        ];
+        let other = others
+            .iter()
+            .find(|name| folder.join(name).is_file())
+            .map(|name| (*name).to_owned());
+        return Err(Error::NoWeights {
+            folder: folder.into(),
+            other,
+        });
     }
-    let text = fs::read_to_string(&index).map_err(|source| Error::Read { file: index.clone(), source })?;
-    let broken = |message: String| Error::Broken { file: index.clone(), message };
+    let text = fs::read_to_string(&index).map_err(|source| Error::Read {
+        file: index.clone(),
+        source,
+    })?;
+    let broken = |message: String| Error::Broken {
+        file: index.clone(),
+        message,
+    };
     let value: Value = serde_json::from_str(&text).map_err(|e| broken(format!("not JSON: {e}")))?;
-    let map = value.get("weight_map").and_then(Value::as_object).ok_or_else(|| broken("has no `weight_map`".into()))?;
+    let map = value
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or_else(|| broken("has no `weight_map`".into()))?;
     let mut paths = Vec::new();
     for name in map.values() {
         // A part lies in the folder itself: an index that points elsewhere is refused.
-        let name = name.as_str().filter(|name| !name.contains(['/', '\\']) && !name.starts_with('.'));
-        let path = folder.join(name.ok_or_else(|| broken("`weight_map` names no file of this folder".into()))?);
+        let name = name
+            .as_str()
+            .filter(|name| !name.contains(['/', '\\']) && !name.starts_with('.'));
+        let path = folder
+            .join(name.ok_or_else(|| broken("`weight_map` names no file of this folder".into()))?);
         if !paths.contains(&path) {
             paths.push(path);
         }
@@ -286,8 +388,16 @@ fn weight_files(folder: &Path) -> Result<(PathBuf, Vec<PathBuf>), Error> {
 }
 
 fn map(path: &Path) -> Result<MmapedSafetensors, Error> {
-    let length = fs::metadata(path).map_err(|source| Error::Read { file: path.into(), source })?.len();
-    #[allow(unsafe_code, reason = "a memory map is only as safe as the file it shows")]
+    let length = fs::metadata(path)
+        .map_err(|source| Error::Read {
+            file: path.into(),
+            source,
+        })?
+        .len();
+    #[allow(
+        unsafe_code,
+        reason = "a memory map is only as safe as the file it shows"
+    )]
     // SAFETY: the file is read while this map lives; who changes a model under a running load
     // gets other weights, or a bus error if he cuts it short.
     unsafe { MmapedSafetensors::new(path) }.map_err(|e| {
@@ -311,7 +421,10 @@ fn map(path: &Path) -> Result<MmapedSafetensors, Error> {
             Some(kind) => format!("is no safetensors file: {kind}"),
             None => format!("cannot be mapped: {cause}"),
         };
-        Error::Broken { file: path.into(), message }
+        Error::Broken {
+            file: path.into(),
+            message,
+        }
     })
 }
 
@@ -326,7 +439,10 @@ pub(super) fn save(
     parameters: &[&Parameter],
     extras: &dyn Fn(&Path) -> io::Result<()>,
 ) -> Result<(), Error> {
-    let failed = |e: &dyn std::fmt::Display| Error::Write { folder: folder.into(), message: e.to_string() };
+    let failed = |e: &dyn std::fmt::Display| Error::Write {
+        folder: folder.into(),
+        message: e.to_string(),
+    };
     let mut config = config.clone();
     if let Some(keys) = config.as_object_mut() {
         keys.remove("torch_dtype");
@@ -336,7 +452,11 @@ pub(super) fn save(
         extras(partial)?;
         write_json(&partial.join(CONFIG), &config)?;
         write_json(&partial.join("generation_config.json"), generation)?;
-        write_safetensors(&partial.join(SINGLE), parameters.iter().map(|p| (p.name.as_str(), &p.value)), &[("format", "pt")])
+        write_safetensors(
+            &partial.join(SINGLE),
+            parameters.iter().map(|p| (p.name.as_str(), &p.value)),
+            &[("format", "pt")],
+        )
     })
     .map_err(|e| failed(&e))
 }
@@ -350,7 +470,10 @@ pub fn write_safetensors<'a>(
     tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
     metadata: &[(&str, &str)],
 ) -> io::Result<()> {
-    let metadata: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    let metadata: HashMap<String, String> = metadata
+        .iter()
+        .map(|(k, v)| ((*k).into(), (*v).into()))
+        .collect();
     let tensors: Vec<(&str, &Tensor)> = tensors.collect();
     safetensors::serialize_to_file(tensors, Some(metadata), file).map_err(io::Error::other)
 }
@@ -367,9 +490,18 @@ pub fn write_json(file: &Path, value: &Value) -> io::Result<()> {
 ///
 /// # Errors
 /// Whatever `write` met, or a rename; the partial folder is removed.
-pub fn replace_folder(folder: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    let name = folder.file_name().ok_or_else(|| io::Error::other("the path names no folder"))?.to_string_lossy();
-    let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+pub fn replace_folder(
+    folder: &Path,
+    write: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let name = folder
+        .file_name()
+        .ok_or_else(|| io::Error::other("the path names no folder"))?
+        .to_string_lossy();
+    let parent = folder
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
     let beside = |kind: &str| parent.join(format!(".{name}.{kind}-{}", std::process::id()));
     let (partial, old) = (beside("partial"), beside("old"));
@@ -436,7 +568,11 @@ mod tests {
         let (_root, loaded) = saved(change);
         let error = loaded.expect_err("must be refused");
         assert!(error.to_string().contains(message), "{error}");
-        assert!(error.hint().unwrap_or_default().contains(hint), "{:?}", error.hint());
+        assert!(
+            error.hint().unwrap_or_default().contains(hint),
+            "{:?}",
+            error.hint()
+        );
     }
 
     fn edit(folder: &Path, from: &str, to: &str) {
@@ -455,12 +591,18 @@ mod tests {
         assert_eq!(loaded.config(), &tiny());
         for (a, b) in model.parameters().iter().zip(loaded.parameters()) {
             assert_eq!(a.name, b.name);
-            let bits = |t: &Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32");
+            let bits = |t: &Tensor| {
+                t.flatten_all()
+                    .and_then(|t| t.to_vec1::<f32>())
+                    .expect("f32")
+            };
             assert_eq!(bits(&a.value), bits(&b.value));
         }
         assert_eq!(fs::read_dir(root.path()).expect("folder").count(), 1);
         // Saving over it replaces the folder.
-        loaded.save(&root.path().join("model"), &|_| Ok(())).expect("save again");
+        loaded
+            .save(&root.path().join("model"), &|_| Ok(()))
+            .expect("save again");
         assert_eq!(fs::read_dir(root.path()).expect("folder").count(), 1);
     }
 
@@ -469,7 +611,9 @@ mod tests {
     fn a_failed_save_leaves_the_old_folder() {
         let (root, loaded) = saved(|_| ());
         let folder = root.path().join("model");
-        let result = loaded.expect("loads").save(&folder, &|_| Err(io::Error::other("disk full")));
+        let result = loaded
+            .expect("loads")
+            .save(&folder, &|_| Err(io::Error::other("disk full")));
         assert!(result.expect_err("fails").to_string().contains("disk full"));
         assert!(crate::models::load(&folder, &Device::Cpu).is_ok());
         assert_eq!(fs::read_dir(root.path()).expect("folder").count(), 1);
@@ -478,10 +622,26 @@ mod tests {
     // Would catch a bad folder that is loaded, or refused without naming the culprit.
     #[test]
     fn bad_folders_are_named() {
-        check(|f| fs::remove_dir_all(f).expect("remove"), "does not exist", "save_pretrained");
-        check(|f| fs::remove_file(f.join(CONFIG)).expect("remove"), "no `config.json`", "save_pretrained");
-        check(|f| fs::write(f.join(CONFIG), "[").expect("write"), "config.json`: not a JSON object", "");
-        check(|f| fs::remove_file(f.join(SINGLE)).expect("remove"), "holds no weights", SINGLE);
+        check(
+            |f| fs::remove_dir_all(f).expect("remove"),
+            "does not exist",
+            "save_pretrained",
+        );
+        check(
+            |f| fs::remove_file(f.join(CONFIG)).expect("remove"),
+            "no `config.json`",
+            "save_pretrained",
+        );
+        check(
+            |f| fs::write(f.join(CONFIG), "[").expect("write"),
+            "config.json`: not a JSON object",
+            "",
+        );
+        check(
+            |f| fs::remove_file(f.join(SINGLE)).expect("remove"),
+            "holds no weights",
+            SINGLE,
+        );
         check(
             |f| fs::rename(f.join(SINGLE), f.join("pytorch_model.bin")).expect("rename"),
             "holds no weights",
@@ -492,9 +652,21 @@ mod tests {
             "unsupported architecture `bloom",
             "supported `model_type`: llama",
         );
-        check(|f| edit(f, "\"silu\"", "\"gelu\""), "`hidden_act` is `gelu`", "silu");
-        check(|f| edit(f, "\"rope_type\": \"default\"", "\"rope_type\": \"llama3\""), "`rope_type` is `llama3`", "default");
-        check(|f| edit(f, "\"hidden_size\": 8,", ""), "key `hidden_size` is missing", "");
+        check(
+            |f| edit(f, "\"silu\"", "\"gelu\""),
+            "`hidden_act` is `gelu`",
+            "silu",
+        );
+        check(
+            |f| edit(f, "\"rope_type\": \"default\"", "\"rope_type\": \"llama3\""),
+            "`rope_type` is `llama3`",
+            "default",
+        );
+        check(
+            |f| edit(f, "\"hidden_size\": 8,", ""),
+            "key `hidden_size` is missing",
+            "",
+        );
         check(
             |f| edit(f, "\"intermediate_size\": 12", "\"intermediate_size\": 13"),
             "tensor `model.layers.0.mlp.gate_proj.weight` has shape [12, 8], expected [13, 8]",
@@ -506,17 +678,38 @@ mod tests {
             "different models",
         );
         check(
-            |f| edit(f, "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false"),
+            |f| {
+                edit(
+                    f,
+                    "\"tie_word_embeddings\": true",
+                    "\"tie_word_embeddings\": false",
+                )
+            },
             "tensor `lm_head.weight` is missing",
             "different models",
         );
         let cut = |f: &Path, keep: u64| {
-            let file = fs::OpenOptions::new().write(true).open(f.join(SINGLE)).expect("open");
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .open(f.join(SINGLE))
+                .expect("open");
             file.set_len(keep).expect("cut");
         };
-        check(|f| cut(f, 3000), "model.safetensors`: is cut short", "cut short");
-        check(|f| cut(f, 5), "model.safetensors`: is cut short", "cut short");
-        check(|f| fs::write(f.join(SINGLE), [1u8; 100]).expect("write"), "no safetensors file", "");
+        check(
+            |f| cut(f, 3000),
+            "model.safetensors`: is cut short",
+            "cut short",
+        );
+        check(
+            |f| cut(f, 5),
+            "model.safetensors`: is cut short",
+            "cut short",
+        );
+        check(
+            |f| fs::write(f.join(SINGLE), [1u8; 100]).expect("write"),
+            "no safetensors file",
+            "",
+        );
     }
 
     fn rewrite(folder: &Path, change: impl Fn(String, Tensor) -> Vec<(String, String, Tensor)>) {
@@ -548,8 +741,16 @@ mod tests {
                 })
             }
         };
-        check(add("model.layers.7.norm.weight"), "tensor `model.layers.7.norm.weight` belongs to no part", "different");
-        assert!(saved(add("model.layers.0.self_attn.rotary_emb.inv_freq")).1.is_ok());
+        check(
+            add("model.layers.7.norm.weight"),
+            "tensor `model.layers.7.norm.weight` belongs to no part",
+            "different",
+        );
+        assert!(
+            saved(add("model.layers.0.self_attn.rotary_emb.inv_freq"))
+                .1
+                .is_ok()
+        );
         assert!(saved(add("lm_head.weight")).1.is_ok());
     }
 
@@ -559,17 +760,32 @@ mod tests {
     fn shards_and_types_are_read() {
         let shard = |dtype: DType| {
             move |f: &Path| {
-                let place = |name: &str| format!("model-0000{}-of-00002.safetensors", 1 + usize::from(name.contains("layers")));
+                let place = |name: &str| {
+                    format!(
+                        "model-0000{}-of-00002.safetensors",
+                        1 + usize::from(name.contains("layers"))
+                    )
+                };
                 let names: Vec<String> = MmapNames::of(&f.join(SINGLE));
-                rewrite(f, |name, t| vec![(place(&name), name, t.to_dtype(dtype).expect("dtype"))]);
-                let map: serde_json::Map<String, Value> =
-                    names.into_iter().map(|n| (n.clone(), json!(place(&n)))).collect();
-                write_json(&f.join(INDEX), &json!({"metadata": {}, "weight_map": map})).expect("index");
+                rewrite(f, |name, t| {
+                    vec![(place(&name), name, t.to_dtype(dtype).expect("dtype"))]
+                });
+                let map: serde_json::Map<String, Value> = names
+                    .into_iter()
+                    .map(|n| (n.clone(), json!(place(&n))))
+                    .collect();
+                write_json(&f.join(INDEX), &json!({"metadata": {}, "weight_map": map}))
+                    .expect("index");
             }
         };
         for dtype in [DType::F32, DType::BF16, DType::F16] {
             let model = saved(shard(dtype)).1.expect("loads");
-            assert!(model.parameters().iter().all(|p| p.value.dtype() == DType::F32));
+            assert!(
+                model
+                    .parameters()
+                    .iter()
+                    .all(|p| p.value.dtype() == DType::F32)
+            );
         }
         check(shard(DType::I64), "is stored as I64", "BF16");
         check(
@@ -583,7 +799,11 @@ mod tests {
         check(
             |f| {
                 shard(DType::F32)(f);
-                write_json(&f.join(INDEX), &json!({"weight_map": {"a": "../b.safetensors"}})).expect("index");
+                write_json(
+                    &f.join(INDEX),
+                    &json!({"weight_map": {"a": "../b.safetensors"}}),
+                )
+                .expect("index");
             },
             "names no file of this folder",
             "",
@@ -594,7 +814,12 @@ mod tests {
 
     impl MmapNames {
         fn of(file: &Path) -> Vec<String> {
-            map(file).expect("maps").tensors().into_iter().map(|(name, _)| name).collect()
+            map(file)
+                .expect("maps")
+                .tensors()
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect()
         }
     }
 }

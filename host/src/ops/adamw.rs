@@ -41,7 +41,10 @@ impl Moments {
             }
             Ok(t)
         };
-        Ok(Self { first: zeros()?, second: zeros()? })
+        Ok(Self {
+            first: zeros()?,
+            second: zeros()?,
+        })
     }
 }
 
@@ -49,7 +52,12 @@ impl Moments {
 ///
 /// torch's order: decay `value *= 1 − lr λ`; `m = β₁m + (1−β₁)g`; `v = β₂v + (1−β₂)g²`;
 /// `value −= lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)`.
-pub fn adamw(value: &mut Tensor, gradient: &mut Tensor, moments: &mut Moments, step: &Step) -> Result<()> {
+pub fn adamw(
+    value: &mut Tensor,
+    gradient: &mut Tensor,
+    moments: &mut Moments,
+    step: &Step,
+) -> Result<()> {
     let t = step.number as i32;
     let (correction1, correction2) = (1.0 - step.beta1.powi(t), 1.0 - step.beta2.powi(t));
     let size = step.learning_rate / correction1;
@@ -74,14 +82,19 @@ pub fn adamw(value: &mut Tensor, gradient: &mut Tensor, moments: &mut Moments, s
         epsilon: step.epsilon as f32,
         size: size as f32,
     };
-    cpu::write_all([value, gradient, &moments.first, &moments.second], |[value, gradient, first, second]| {
-        value
-            .par_chunks_mut(BLOCK)
-            .zip(gradient.par_chunks_mut(BLOCK))
-            .zip(first.par_chunks_mut(BLOCK))
-            .zip(second.par_chunks_mut(BLOCK))
-            .for_each(|(((value, gradient), first), second)| update(value, gradient, first, second, numbers));
-    })
+    cpu::write_all(
+        [value, gradient, &moments.first, &moments.second],
+        |[value, gradient, first, second]| {
+            value
+                .par_chunks_mut(BLOCK)
+                .zip(gradient.par_chunks_mut(BLOCK))
+                .zip(first.par_chunks_mut(BLOCK))
+                .zip(second.par_chunks_mut(BLOCK))
+                .for_each(|(((value, gradient), first), second)| {
+                    update(value, gradient, first, second, numbers)
+                });
+        },
+    )
 }
 
 #[derive(Clone, Copy)]
@@ -166,7 +179,10 @@ mod tests {
             assert_close(a, b, 1e-6);
         }
         assert_eq!(square_sum(&fused[1])?, 0.0);
-        let sums = (square_sum(&fused[0])?, without_fused_kernels(|| square_sum(&fused[0]))?);
+        let sums = (
+            square_sum(&fused[0])?,
+            without_fused_kernels(|| square_sum(&fused[0]))?,
+        );
         assert!((sums.0 / sums.1 - 1.0).abs() < 1e-12, "{sums:?}");
         Ok(())
     }

@@ -28,13 +28,17 @@ pub struct Group {
 impl Group {
     /// A sequence without branches.
     pub fn sequence(tokens: Range<usize>) -> Self {
-        Self { prefix: tokens, branches: Vec::new() }
+        Self {
+            prefix: tokens,
+            branches: Vec::new(),
+        }
     }
 
     /// The parts with the prefix each sees: `(prefix length before it, its tokens)`.
     fn parts(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
         let seen = self.prefix.len();
-        std::iter::once((0, self.prefix.clone())).chain(self.branches.iter().map(move |b| (seen, b.clone())))
+        std::iter::once((0, self.prefix.clone()))
+            .chain(self.branches.iter().map(move |b| (seen, b.clone())))
     }
 
     fn longest(&self) -> usize {
@@ -63,7 +67,13 @@ impl Heads {
 ///
 /// Returns the output `[T, N·D]` and each row's log-sum-exp `[T, N]` for the backward.
 /// Tokens in no group give zeros.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, groups: &[Group], heads: Heads) -> Result<(Tensor, Tensor)> {
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    groups: &[Group],
+    heads: Heads,
+) -> Result<(Tensor, Tensor)> {
     let tokens = check(q, k, v, groups, heads)?;
     if !cpu::fused([q, k, v]) {
         return forward_tensors(q, k, v, groups, heads);
@@ -71,16 +81,24 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, groups: &[Group], heads: He
     let (out, lse) = cpu::read([q, k, v], |[q, k, v]| {
         let (mut out, mut lse) = (cpu::buffer(q.len()), cpu::buffer(tokens * heads.query));
         let (shared_out, shared_lse) = (Shared::new(&mut out), Shared::new(&mut lse));
-        tasks(groups, heads).into_par_iter().for_each(|(group, head)| {
-            forward_task(q, k, v, group, head, heads, shared_out, shared_lse);
-        });
+        tasks(groups, heads)
+            .into_par_iter()
+            .for_each(|(group, head)| {
+                forward_task(q, k, v, group, head, heads, shared_out, shared_lse);
+            });
         (out, lse)
     })?;
-    Ok((cpu::tensor(out, q.shape().clone())?, cpu::tensor(lse, (tokens, heads.query))?))
+    Ok((
+        cpu::tensor(out, q.shape().clone())?,
+        cpu::tensor(lse, (tokens, heads.query))?,
+    ))
 }
 
 /// Gradients of `q`, `k` and `v`; `out` and `lse` are what the forward returned.
-#[allow(clippy::too_many_arguments, reason = "what the forward took and returned")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "what the forward took and returned"
+)]
 pub fn attention_backward(
     d_out: &Tensor,
     q: &Tensor,
@@ -96,11 +114,21 @@ pub fn attention_backward(
         return backward_tensors(d_out, q, k, v, groups, heads);
     }
     let (dq, dk, dv) = cpu::read([d_out, q, k, v, out, lse], |[d_out, q, k, v, out, lse]| {
-        let (mut dq, mut dk, mut dv) = (cpu::buffer(q.len()), cpu::buffer(k.len()), cpu::buffer(v.len()));
-        let shared = [Shared::new(&mut dq), Shared::new(&mut dk), Shared::new(&mut dv)];
-        tasks(groups, heads).into_par_iter().for_each(|(group, head)| {
-            backward_task(d_out, q, k, v, out, lse, group, head, heads, shared);
-        });
+        let (mut dq, mut dk, mut dv) = (
+            cpu::buffer(q.len()),
+            cpu::buffer(k.len()),
+            cpu::buffer(v.len()),
+        );
+        let shared = [
+            Shared::new(&mut dq),
+            Shared::new(&mut dk),
+            Shared::new(&mut dv),
+        ];
+        tasks(groups, heads)
+            .into_par_iter()
+            .for_each(|(group, head)| {
+                backward_task(d_out, q, k, v, out, lse, group, head, heads, shared);
+            });
         (dq, dk, dv)
     })?;
     Ok((
@@ -113,14 +141,24 @@ pub fn attention_backward(
 fn check(q: &Tensor, k: &Tensor, v: &Tensor, groups: &[Group], heads: Heads) -> Result<usize> {
     let (tokens, q_width) = q.dims2()?;
     let kv = [tokens, heads.key_value * heads.width];
-    let ends = groups.iter().flat_map(Group::parts).map(|(_, part)| part.end).max().unwrap_or(0);
+    let ends = groups
+        .iter()
+        .flat_map(Group::parts)
+        .map(|(_, part)| part.end)
+        .max()
+        .unwrap_or(0);
     if q_width != heads.query * heads.width
         || k.dims() != kv
         || v.dims() != kv
         || !heads.query.is_multiple_of(heads.key_value)
         || ends > tokens
     {
-        candle_core::bail!("attention: {:?}, {:?}, {:?} with {heads:?}", q.dims(), k.dims(), v.dims());
+        candle_core::bail!(
+            "attention: {:?}, {:?}, {:?} with {heads:?}",
+            q.dims(),
+            k.dims(),
+            v.dims()
+        );
     }
     Ok(tokens)
 }
@@ -128,20 +166,34 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, groups: &[Group], heads: Heads) -> 
 /// A task is one key head of one group: what it writes is its own, so nothing is locked and
 /// sums have one order.
 fn tasks(groups: &[Group], heads: Heads) -> Vec<(&Group, usize)> {
-    groups.iter().flat_map(|g| (0..heads.key_value).map(move |h| (g, h))).collect()
+    groups
+        .iter()
+        .flat_map(|g| (0..heads.key_value).map(move |h| (g, h)))
+        .collect()
 }
 
 /// Queries whose scores are held at once: with 2048 keys, 512 KiB of scores.
 const QUERY_BLOCK: usize = 64;
 
 /// Copies one head's rows `tokens` of `x` to rows from `at` on of a `[_, D]` scratch.
-fn copy_head(x: &[f32], tokens: Range<usize>, stride: usize, column: usize, width: usize, to: &mut [f32], at: usize) {
+fn copy_head(
+    x: &[f32],
+    tokens: Range<usize>,
+    stride: usize,
+    column: usize,
+    width: usize,
+    to: &mut [f32],
+    at: usize,
+) {
     for (row, token) in tokens.enumerate() {
         to[(at + row) * width..][..width].copy_from_slice(&x[token * stride + column..][..width]);
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "a task takes what the operation takes")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a task takes what the operation takes"
+)]
 fn forward_task(
     q: &[f32],
     k: &[f32],
@@ -152,7 +204,11 @@ fn forward_task(
     out: Shared,
     lse: Shared,
 ) {
-    let Heads { query, key_value, width } = heads;
+    let Heads {
+        query,
+        key_value,
+        width,
+    } = heads;
     let (q_stride, kv_stride) = (query * width, key_value * width);
     let longest = group.longest();
     let mut keys = vec![0.0; longest * width];
@@ -160,19 +216,48 @@ fn forward_task(
     let mut scores = vec![0.0; QUERY_BLOCK * longest];
     let mut block_out = vec![0.0; QUERY_BLOCK * width];
     for (seen, part) in group.parts() {
-        copy_head(k, part.clone(), kv_stride, key_head * width, width, &mut keys, seen);
-        copy_head(v, part.clone(), kv_stride, key_head * width, width, &mut values, seen);
+        copy_head(
+            k,
+            part.clone(),
+            kv_stride,
+            key_head * width,
+            width,
+            &mut keys,
+            seen,
+        );
+        copy_head(
+            v,
+            part.clone(),
+            kv_stride,
+            key_head * width,
+            width,
+            &mut values,
+            seen,
+        );
         for first in (0..part.len()).step_by(QUERY_BLOCK) {
             let rows = QUERY_BLOCK.min(part.len() - first);
             let columns = seen + first + rows;
             for head in key_head * (query / key_value)..(key_head + 1) * (query / key_value) {
                 let token = part.start + first;
-                let q_rows =
-                    View { data: q[token * q_stride + head * width..].as_ptr(), row: q_stride, column: 1 };
+                let q_rows = View {
+                    data: q[token * q_stride + head * width..].as_ptr(),
+                    row: q_stride,
+                    column: 1,
+                };
                 // SAFETY: `token + rows <= T`, `columns <= longest`; scratch belongs to the task.
                 unsafe {
                     let keys = View::rows(&keys, width).t();
-                    product(rows, columns, width, q_rows, keys, scores.as_mut_ptr(), columns, false, false);
+                    product(
+                        rows,
+                        columns,
+                        width,
+                        q_rows,
+                        keys,
+                        scores.as_mut_ptr(),
+                        columns,
+                        false,
+                        false,
+                    );
                 }
                 for row in 0..rows {
                     let visible = seen + first + row + 1;
@@ -184,19 +269,34 @@ fn forward_task(
                 }
                 // SAFETY: as above.
                 unsafe {
-                    let (scores, values) = (View::rows(&scores, columns), View::rows(&values, width));
-                    product(rows, width, columns, scores, values, block_out.as_mut_ptr(), width, false, false);
+                    let (scores, values) =
+                        (View::rows(&scores, columns), View::rows(&values, width));
+                    product(
+                        rows,
+                        width,
+                        columns,
+                        scores,
+                        values,
+                        block_out.as_mut_ptr(),
+                        width,
+                        false,
+                        false,
+                    );
                 }
                 for (row, values) in block_out.chunks_exact(width).take(rows).enumerate() {
                     // SAFETY: this task alone has these tokens' head.
-                    unsafe { out.slice((token + row) * q_stride + head * width, width) }.copy_from_slice(values);
+                    unsafe { out.slice((token + row) * q_stride + head * width, width) }
+                        .copy_from_slice(values);
                 }
             }
         }
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "a task takes what the operation takes")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a task takes what the operation takes"
+)]
 fn backward_task(
     d_out: &[f32],
     q: &[f32],
@@ -209,18 +309,39 @@ fn backward_task(
     heads: Heads,
     [dq, dk, dv]: [Shared; 3],
 ) {
-    let Heads { query, key_value, width } = heads;
+    let Heads {
+        query,
+        key_value,
+        width,
+    } = heads;
     let (q_stride, kv_stride) = (query * width, key_value * width);
     let scale = heads.scale() as f32;
     let longest = group.longest();
     let scratch = || vec![0.0; longest * width];
-    let (mut keys, mut values, mut d_keys, mut d_values) = (scratch(), scratch(), scratch(), scratch());
+    let (mut keys, mut values, mut d_keys, mut d_values) =
+        (scratch(), scratch(), scratch(), scratch());
     let mut scores = vec![0.0; QUERY_BLOCK * longest];
     let mut d_scores = vec![0.0; QUERY_BLOCK * longest];
     let mut block = vec![0.0; QUERY_BLOCK * width];
     for (seen, part) in group.parts() {
-        copy_head(k, part.clone(), kv_stride, key_head * width, width, &mut keys, seen);
-        copy_head(v, part.clone(), kv_stride, key_head * width, width, &mut values, seen);
+        copy_head(
+            k,
+            part.clone(),
+            kv_stride,
+            key_head * width,
+            width,
+            &mut keys,
+            seen,
+        );
+        copy_head(
+            v,
+            part.clone(),
+            kv_stride,
+            key_head * width,
+            width,
+            &mut values,
+            seen,
+        );
         d_keys[seen * width..].fill(0.0);
         d_values[seen * width..].fill(0.0);
         for first in (0..part.len()).step_by(QUERY_BLOCK) {
@@ -237,8 +358,28 @@ fn backward_task(
                 let (key_rows, value_rows) = (View::rows(&keys, width), View::rows(&values, width));
                 // SAFETY: `token + rows <= T`, `columns <= longest`; scratch belongs to the task.
                 unsafe {
-                    product(rows, columns, width, q_rows, key_rows.t(), scores.as_mut_ptr(), columns, false, false);
-                    product(rows, columns, width, d_rows, value_rows.t(), d_scores.as_mut_ptr(), columns, false, false);
+                    product(
+                        rows,
+                        columns,
+                        width,
+                        q_rows,
+                        key_rows.t(),
+                        scores.as_mut_ptr(),
+                        columns,
+                        false,
+                        false,
+                    );
+                    product(
+                        rows,
+                        columns,
+                        width,
+                        d_rows,
+                        value_rows.t(),
+                        d_scores.as_mut_ptr(),
+                        columns,
+                        false,
+                        false,
+                    );
                 }
                 for row in 0..rows {
                     let visible = seen + first + row + 1;
@@ -259,27 +400,98 @@ fn backward_task(
                 let (p, ds) = (View::rows(&scores, columns), View::rows(&d_scores, columns));
                 // SAFETY: as above.
                 unsafe {
-                    product(columns, width, rows, p.t(), d_rows, d_values.as_mut_ptr(), width, true, false);
-                    product(columns, width, rows, ds.t(), q_rows, d_keys.as_mut_ptr(), width, true, false);
-                    product(rows, width, columns, ds, key_rows, block.as_mut_ptr(), width, false, false);
+                    product(
+                        columns,
+                        width,
+                        rows,
+                        p.t(),
+                        d_rows,
+                        d_values.as_mut_ptr(),
+                        width,
+                        true,
+                        false,
+                    );
+                    product(
+                        columns,
+                        width,
+                        rows,
+                        ds.t(),
+                        q_rows,
+                        d_keys.as_mut_ptr(),
+                        width,
+                        true,
+                        false,
+                    );
+                    product(
+                        rows,
+                        width,
+                        columns,
+                        ds,
+                        key_rows,
+                        block.as_mut_ptr(),
+                        width,
+                        false,
+                        false,
+                    );
                 }
                 for (row, values) in block.chunks_exact(width).take(rows).enumerate() {
                     // SAFETY: this task alone has these tokens' head.
-                    unsafe { dq.slice((token + row) * q_stride + head * width, width) }.copy_from_slice(values);
+                    unsafe { dq.slice((token + row) * q_stride + head * width, width) }
+                        .copy_from_slice(values);
                 }
             }
         }
         // The prefix's rows keep summing over the branches and leave at the end.
         if seen > 0 {
-            store_head(&d_keys, seen, part.clone(), kv_stride, key_head * width, width, dk);
-            store_head(&d_values, seen, part, kv_stride, key_head * width, width, dv);
+            store_head(
+                &d_keys,
+                seen,
+                part.clone(),
+                kv_stride,
+                key_head * width,
+                width,
+                dk,
+            );
+            store_head(
+                &d_values,
+                seen,
+                part,
+                kv_stride,
+                key_head * width,
+                width,
+                dv,
+            );
         }
     }
-    store_head(&d_keys, 0, group.prefix.clone(), kv_stride, key_head * width, width, dk);
-    store_head(&d_values, 0, group.prefix.clone(), kv_stride, key_head * width, width, dv);
+    store_head(
+        &d_keys,
+        0,
+        group.prefix.clone(),
+        kv_stride,
+        key_head * width,
+        width,
+        dk,
+    );
+    store_head(
+        &d_values,
+        0,
+        group.prefix.clone(),
+        kv_stride,
+        key_head * width,
+        width,
+        dv,
+    );
 }
 
-fn store_head(from: &[f32], at: usize, tokens: Range<usize>, stride: usize, column: usize, width: usize, to: Shared) {
+fn store_head(
+    from: &[f32],
+    at: usize,
+    tokens: Range<usize>,
+    stride: usize,
+    column: usize,
+    width: usize,
+    to: Shared,
+) {
     for (row, token) in tokens.enumerate() {
         // SAFETY: the calling task alone has these tokens' key head.
         let to = unsafe { to.slice(token * stride + column, width) };
@@ -325,13 +537,24 @@ fn part_tensors(
     (seen, part): (usize, Range<usize>),
     heads: Heads,
 ) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
-    let Heads { query, key_value, width } = heads;
+    let Heads {
+        query,
+        key_value,
+        width,
+    } = heads;
     let (t, s) = (part.len(), seen + part.len());
-    let q = q.narrow(0, part.start, t)?.reshape((t, query, width))?.transpose(0, 1)?.contiguous()?;
+    let q = q
+        .narrow(0, part.start, t)?
+        .reshape((t, query, width))?
+        .transpose(0, 1)?
+        .contiguous()?;
     let context = |x: &Tensor| -> Result<Tensor> {
         let own = x.narrow(0, part.start, t)?;
-        let all =
-            if seen > 0 { Tensor::cat(&[&x.narrow(0, group.prefix.start, seen)?, &own], 0)? } else { own };
+        let all = if seen > 0 {
+            Tensor::cat(&[&x.narrow(0, group.prefix.start, seen)?, &own], 0)?
+        } else {
+            own
+        };
         all.reshape((s, key_value, width))?
             .transpose(0, 1)?
             .unsqueeze(1)?
@@ -340,7 +563,15 @@ fn part_tensors(
             .contiguous()
     };
     let hidden: Vec<f32> = (0..t)
-        .flat_map(|i| (0..s).map(move |j| if j <= seen + i { 0.0 } else { f32::NEG_INFINITY }))
+        .flat_map(|i| {
+            (0..s).map(move |j| {
+                if j <= seen + i {
+                    0.0
+                } else {
+                    f32::NEG_INFINITY
+                }
+            })
+        })
         .collect();
     let mask = Tensor::from_vec(hidden, (1, t, s), q.device())?.to_dtype(q.dtype())?;
     Ok((q, context(k)?, context(v)?, mask))
@@ -357,7 +588,13 @@ fn place(rows: Tensor, part: &Range<usize>, tokens: usize) -> Result<Tensor> {
     rows.pad_with_zeros(0, part.start, tokens - part.end)
 }
 
-fn forward_tensors(q: &Tensor, k: &Tensor, v: &Tensor, groups: &[Group], heads: Heads) -> Result<(Tensor, Tensor)> {
+fn forward_tensors(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    groups: &[Group],
+    heads: Heads,
+) -> Result<(Tensor, Tensor)> {
     let tokens = q.dim(0)?;
     let mut out = q.zeros_like()?;
     let mut lse = Tensor::zeros((tokens, heads.query), q.dtype(), q.device())?;
@@ -365,7 +602,10 @@ fn forward_tensors(q: &Tensor, k: &Tensor, v: &Tensor, groups: &[Group], heads: 
         for (seen, part) in group.parts().filter(|(_, p)| !p.is_empty()) {
             let (q, k, v, mask) = part_tensors(q, k, v, group, (seen, part.clone()), heads)?;
             let (p, part_lse) = probabilities(&q, &k, &mask, heads.scale())?;
-            let rows = p.matmul(&v)?.transpose(0, 1)?.reshape((part.len(), heads.query * heads.width))?;
+            let rows = p
+                .matmul(&v)?
+                .transpose(0, 1)?
+                .reshape((part.len(), heads.query * heads.width))?;
             out = (out + place(rows, &part, tokens)?)?;
             lse = (lse + place(part_lse.t()?.contiguous()?, &part, tokens)?)?;
         }
@@ -381,19 +621,30 @@ fn backward_tensors(
     groups: &[Group],
     heads: Heads,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    let Heads { query, key_value, width } = heads;
+    let Heads {
+        query,
+        key_value,
+        width,
+    } = heads;
     let tokens = q.dim(0)?;
     let (mut dq, mut dk, mut dv) = (q.zeros_like()?, k.zeros_like()?, v.zeros_like()?);
     for group in groups {
         for (seen, part) in group.parts().filter(|(_, p)| !p.is_empty()) {
             let (t, s) = (part.len(), seen + part.len());
             let (q, k, v, mask) = part_tensors(q, k, v, group, (seen, part.clone()), heads)?;
-            let d = d_out.narrow(0, part.start, t)?.reshape((t, query, width))?.transpose(0, 1)?.contiguous()?;
+            let d = d_out
+                .narrow(0, part.start, t)?
+                .reshape((t, query, width))?
+                .transpose(0, 1)?
+                .contiguous()?;
             let (p, _) = probabilities(&q, &k, &mask, heads.scale())?;
             let dp = d.matmul(&v.transpose(1, 2)?)?;
             let projection = (&p * &dp)?.sum_keepdim(D::Minus1)?;
             let ds = ((&p * dp.broadcast_sub(&projection)?)? * heads.scale())?;
-            let rows = ds.matmul(&k)?.transpose(0, 1)?.reshape((t, query * width))?;
+            let rows = ds
+                .matmul(&k)?
+                .transpose(0, 1)?
+                .reshape((t, query * width))?;
             dq = (dq + place(rows, &part, tokens)?)?;
             // Heads that shared a key sum their gradients; rows go back to where keys came from.
             let spread = |to: Tensor, per_head: Tensor| -> Result<Tensor> {
@@ -406,7 +657,11 @@ fn backward_tensors(
                 if seen == 0 {
                     return Ok(to);
                 }
-                to + place(rows.narrow(0, 0, seen)?.contiguous()?, &group.prefix, tokens)?
+                to + place(
+                    rows.narrow(0, 0, seen)?.contiguous()?,
+                    &group.prefix,
+                    tokens,
+                )?
             };
             dk = spread(dk, ds.transpose(1, 2)?.contiguous()?.matmul(&q)?)?;
             dv = spread(dv, p.transpose(1, 2)?.contiguous()?.matmul(&d)?)?;
@@ -426,9 +681,18 @@ pub struct LayerCache {
 
 impl LayerCache {
     /// Room for `rows` sequences of at most `capacity` tokens.
-    pub fn new(rows: usize, capacity: usize, heads: Heads, dtype: DType, device: &candle_core::Device) -> Result<Self> {
+    pub fn new(
+        rows: usize,
+        capacity: usize,
+        heads: Heads,
+        dtype: DType,
+        device: &candle_core::Device,
+    ) -> Result<Self> {
         let shape = (rows, heads.key_value, capacity, heads.width);
-        Ok(Self { keys: Tensor::zeros(shape, dtype, device)?, values: Tensor::zeros(shape, dtype, device)? })
+        Ok(Self {
+            keys: Tensor::zeros(shape, dtype, device)?,
+            values: Tensor::zeros(shape, dtype, device)?,
+        })
     }
 
     /// Puts the keys and values `[t, N_kv·D]` of consecutive tokens at position `at` of `row`.
@@ -444,14 +708,20 @@ impl LayerCache {
                     cpu::write(cache, |cache| {
                         let stride = heads.key_value * heads.width;
                         for head in 0..heads.key_value {
-                            let to = &mut cache[(row * heads.key_value + head) * capacity * heads.width..];
+                            let to = &mut cache
+                                [(row * heads.key_value + head) * capacity * heads.width..];
                             copy_head(x, 0..t, stride, head * heads.width, heads.width, to, at);
                         }
                     })
                 })??;
             } else {
-                let x = x.reshape((t, heads.key_value, heads.width))?.transpose(0, 1)?.contiguous()?;
-                cache.narrow(0, row, 1)?.slice_set(&x.unsqueeze(0)?, 2, at)?;
+                let x = x
+                    .reshape((t, heads.key_value, heads.width))?
+                    .transpose(0, 1)?
+                    .contiguous()?;
+                cache
+                    .narrow(0, row, 1)?
+                    .slice_set(&x.unsqueeze(0)?, 2, at)?;
             }
         }
         Ok(())
@@ -473,7 +743,9 @@ impl LayerCache {
                 })?;
             } else {
                 let rows = cache.narrow(0, from, 1)?.narrow(2, 0, len)?.copy()?;
-                cache.narrow(0, to, 1)?.slice_set(&rows.contiguous()?, 2, 0)?;
+                cache
+                    .narrow(0, to, 1)?
+                    .slice_set(&rows.contiguous()?, 2, 0)?;
             }
         }
         Ok(())
@@ -481,8 +753,18 @@ impl LayerCache {
 
     /// Attention of one query per row, `q` `[b, N·D]`; row `i` sees the first `lengths[i]` tokens
     /// of cache row `rows[i]`, its own included.
-    pub fn attend(&self, q: &Tensor, rows: &[usize], lengths: &[usize], heads: Heads) -> Result<Tensor> {
-        let Heads { query, key_value, width } = heads;
+    pub fn attend(
+        &self,
+        q: &Tensor,
+        rows: &[usize],
+        lengths: &[usize],
+        heads: Heads,
+    ) -> Result<Tensor> {
+        let Heads {
+            query,
+            key_value,
+            width,
+        } = heads;
         let (_, _, capacity, _) = self.keys.dims4()?;
         if !cpu::fused([q, &self.keys, &self.values]) {
             let mut out = Vec::with_capacity(rows.len());
@@ -495,27 +777,41 @@ impl LayerCache {
                         .reshape((query, *len, width))?
                         .contiguous()
                 };
-                let q = q.narrow(0, i, 1)?.reshape((query, 1, width))?.contiguous()?;
+                let q = q
+                    .narrow(0, i, 1)?
+                    .reshape((query, 1, width))?
+                    .contiguous()?;
                 let mask = Tensor::zeros((1, 1, *len), q.dtype(), q.device())?;
                 let (p, _) = probabilities(&q, &repeat(&self.keys)?, &mask, heads.scale())?;
-                out.push(p.matmul(&repeat(&self.values)?)?.reshape((1, query * width))?);
+                out.push(
+                    p.matmul(&repeat(&self.values)?)?
+                        .reshape((1, query * width))?,
+                );
             }
             return Tensor::cat(&out, 0);
         }
         let out = cpu::read([q, &self.keys, &self.values], |[q, keys, values]| {
             let mut out = cpu::buffer(q.len());
             let per_key = query / key_value;
-            out.par_chunks_mut(per_key * width).zip(q.par_chunks(per_key * width)).enumerate().for_each(
-                |(task, (out, q))| {
+            out.par_chunks_mut(per_key * width)
+                .zip(q.par_chunks(per_key * width))
+                .enumerate()
+                .for_each(|(task, (out, q))| {
                     let (i, head) = (task / key_value, task % key_value);
                     let at = (rows[i] * key_value + head) * capacity * width;
                     let span = at..at + lengths[i] * width;
                     let mut scores = vec![0.0; lengths[i]];
                     for (q, out) in q.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-                        attend_row(q, &keys[span.clone()], &values[span.clone()], &mut scores, heads.scale() as f32, out);
+                        attend_row(
+                            q,
+                            &keys[span.clone()],
+                            &values[span.clone()],
+                            &mut scores,
+                            heads.scale() as f32,
+                            out,
+                        );
                     }
-                },
-            );
+                });
             out
         })?;
         cpu::tensor(out, q.shape().clone())
@@ -549,7 +845,10 @@ mod tests {
     fn branched(scale: usize) -> Vec<Group> {
         let at = |x: usize| x * scale;
         vec![
-            Group { prefix: 0..at(2), branches: vec![at(2)..at(4), at(4)..at(5)] },
+            Group {
+                prefix: 0..at(2),
+                branches: vec![at(2)..at(4), at(4)..at(5)],
+            },
             Group::sequence(at(5)..at(8)),
         ]
     }
@@ -558,13 +857,23 @@ mod tests {
     // queries, or a prefix's over its branches.
     #[test]
     fn backward_is_the_gradient() -> Result<()> {
-        let heads = Heads { query: 4, key_value: 2, width: 3 };
+        let heads = Heads {
+            query: 4,
+            key_value: 2,
+            width: 3,
+        };
         let groups = branched(1);
-        let (q, k, v) = (random64((8, 12), 1), random64((8, 6), 2), random64((8, 6), 3));
+        let (q, k, v) = (
+            random64((8, 12), 1),
+            random64((8, 6), 2),
+            random64((8, 6), 3),
+        );
         let d = random64((8, 12), 4);
         let (out, lse) = attention(&q, &k, &v, &groups, heads)?;
         let (dq, dk, dv) = attention_backward(&d, &q, &k, &v, &out, &lse, &groups, heads)?;
-        let loss = |q: &Tensor, k: &Tensor, v: &Tensor| weighted_sum(&attention(q, k, v, &groups, heads)?.0, &d);
+        let loss = |q: &Tensor, k: &Tensor, v: &Tensor| {
+            weighted_sum(&attention(q, k, v, &groups, heads)?.0, &d)
+        };
         check_gradient(&q, &dq, |q| loss(q, &k, &v));
         check_gradient(&k, &dk, |k| loss(&q, k, &v));
         check_gradient(&v, &dv, |v| loss(&q, &k, v));
@@ -575,13 +884,42 @@ mod tests {
     #[test]
     fn kernels_agree_with_tensors() -> Result<()> {
         for (scale, heads) in [
-            (1, Heads { query: 2, key_value: 1, width: 8 }),
-            (50, Heads { query: 6, key_value: 2, width: 16 }),
-            (70, Heads { query: 3, key_value: 3, width: 64 }),
+            (
+                1,
+                Heads {
+                    query: 2,
+                    key_value: 1,
+                    width: 8,
+                },
+            ),
+            (
+                50,
+                Heads {
+                    query: 6,
+                    key_value: 2,
+                    width: 16,
+                },
+            ),
+            (
+                70,
+                Heads {
+                    query: 3,
+                    key_value: 3,
+                    width: 64,
+                },
+            ),
         ] {
             let groups = branched(scale);
-            let (tokens, q_width, kv_width) = (8 * scale, heads.query * heads.width, heads.key_value * heads.width);
-            let (q, k, v) = (random((tokens, q_width), 1), random((tokens, kv_width), 2), random((tokens, kv_width), 3));
+            let (tokens, q_width, kv_width) = (
+                8 * scale,
+                heads.query * heads.width,
+                heads.key_value * heads.width,
+            );
+            let (q, k, v) = (
+                random((tokens, q_width), 1),
+                random((tokens, kv_width), 2),
+                random((tokens, kv_width), 3),
+            );
             let d = random((tokens, q_width), 4);
             let run = || -> Result<[Tensor; 5]> {
                 let (out, lse) = attention(&q, &k, &v, &groups, heads)?;
@@ -598,9 +936,16 @@ mod tests {
     // Would catch a branch that sees its sibling or misses its prefix.
     #[test]
     fn branches_equal_whole_sequences() -> Result<()> {
-        let heads = Heads { query: 4, key_value: 2, width: 8 };
+        let heads = Heads {
+            query: 4,
+            key_value: 2,
+            width: 8,
+        };
         let (q, k, v) = (random((5, 32), 1), random((5, 16), 2), random((5, 16), 3));
-        let groups = [Group { prefix: 0..2, branches: vec![2..4, 4..5] }];
+        let groups = [Group {
+            prefix: 0..2,
+            branches: vec![2..4, 4..5],
+        }];
         let (out, _) = attention(&q, &k, &v, &groups, heads)?;
         let rows = |x: &Tensor| x.index_select(&Tensor::new(&[0u32, 1, 4], x.device())?, 0);
         let alone = [Group::sequence(0..3)];
@@ -612,12 +957,22 @@ mod tests {
     // Would catch a cache that decodes from the wrong place, on both paths.
     #[test]
     fn decoding_equals_the_whole_sequence() -> Result<()> {
-        let heads = Heads { query: 4, key_value: 2, width: 8 };
+        let heads = Heads {
+            query: 4,
+            key_value: 2,
+            width: 8,
+        };
         let (q, k, v) = (random((6, 32), 1), random((6, 16), 2), random((6, 16), 3));
         let run = || -> Result<()> {
             let (whole, _) = attention(&q, &k, &v, &[Group::sequence(0..6)], heads)?;
             let cache = LayerCache::new(3, 8, heads, q.dtype(), q.device())?;
-            cache.put(0, 0, &k.narrow(0, 0, 4)?.contiguous()?, &v.narrow(0, 0, 4)?.contiguous()?, heads)?;
+            cache.put(
+                0,
+                0,
+                &k.narrow(0, 0, 4)?.contiguous()?,
+                &v.narrow(0, 0, 4)?.contiguous()?,
+                heads,
+            )?;
             cache.copy_row(0, 2, 4)?;
             for at in 4..6 {
                 let one = |x: &Tensor| x.narrow(0, at, 1)?.contiguous();

@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{
+    CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail,
+};
 
 thread_local! {
     static FUSED: Cell<bool> = const { Cell::new(true) };
@@ -23,9 +25,9 @@ pub fn without_fused_kernels<R>(f: impl FnOnce() -> R) -> R {
 /// Whether the fused kernels take these operands: contiguous f32 on the CPU.
 pub(crate) fn fused<const N: usize>(tensors: [&Tensor; N]) -> bool {
     FUSED.get()
-        && tensors
-            .iter()
-            .all(|t| matches!(t.device(), Device::Cpu) && t.dtype() == DType::F32 && t.is_contiguous())
+        && tensors.iter().all(|t| {
+            matches!(t.device(), Device::Cpu) && t.dtype() == DType::F32 && t.is_contiguous()
+        })
 }
 
 fn slice<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
@@ -36,7 +38,10 @@ fn slice<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 /// Lends the elements of contiguous f32 tensors on the CPU.
-pub(crate) fn read<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]; N]) -> R) -> Result<R> {
+pub(crate) fn read<const N: usize, R>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([&[f32]; N]) -> R,
+) -> Result<R> {
     let guards = tensors.map(|t| t.storage_and_layout());
     let mut slices: [&[f32]; N] = [&[]; N];
     for (slot, (storage, layout)) in slices.iter_mut().zip(&guards) {
@@ -56,7 +61,9 @@ impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Write<F> {
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("a fused kernel needs contiguous tensors on the CPU")
         };
-        let CpuStorage::F32(data) = storage else { bail!("a fused kernel needs f32") };
+        let CpuStorage::F32(data) = storage else {
+            bail!("a fused kernel needs f32")
+        };
         let f = self.0.take().expect("an operation is applied once");
         f(&mut data[start..end])
     }
@@ -73,7 +80,10 @@ pub(crate) fn write(tensor: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<()> {
 }
 
 /// [`write`] for several tensors, whose storages must differ.
-pub(crate) fn write_all<const N: usize>(tensors: [&Tensor; N], f: impl FnOnce([&mut [f32]; N])) -> Result<()> {
+pub(crate) fn write_all<const N: usize>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([&mut [f32]; N]),
+) -> Result<()> {
     let mut parts = [(std::ptr::null_mut::<f32>(), 0); N];
     for (part, tensor) in parts.iter_mut().zip(tensors) {
         write(tensor, |data| *part = (data.as_mut_ptr(), data.len()))?;
@@ -132,7 +142,10 @@ impl Shared {
     ///
     /// # Safety
     /// They lie inside the slice this was made from, and no other thread touches them meanwhile.
-    #[allow(clippy::mut_from_ref, reason = "that is the point; see the safety section")]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "that is the point; see the safety section"
+    )]
     pub(crate) unsafe fn slice(&self, offset: usize, len: usize) -> &mut [f32] {
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(offset), len) }

@@ -19,7 +19,9 @@ pub fn target_logprobs(logits: &Tensor, targets: &[u32]) -> Result<(Vec<f32>, Ve
         let lse = logits.log_sum_exp(D::Minus1)?;
         let index = Tensor::new(targets, logits.device())?.unsqueeze(1)?;
         let picked = logits.gather(&index, 1)?.squeeze(1)?;
-        let logprobs = (picked - &lse)?.to_dtype(candle_core::DType::F32)?.to_vec1()?;
+        let logprobs = (picked - &lse)?
+            .to_dtype(candle_core::DType::F32)?
+            .to_vec1()?;
         return Ok((logprobs, lse.to_dtype(candle_core::DType::F32)?.to_vec1()?));
     }
     cpu::read([logits], |[logits]| {
@@ -39,15 +41,28 @@ pub fn target_logprobs(logits: &Tensor, targets: &[u32]) -> Result<(Vec<f32>, Ve
 /// row `r` becomes `d_logprobs[r] · (onehot(target) − softmax(logits))`.
 ///
 /// `lse` is what [`target_logprobs`] returned; written over `logits` where the device allows it.
-pub fn target_logprobs_backward(logits: Tensor, lse: &[f32], targets: &[u32], d_logprobs: &[f32]) -> Result<Tensor> {
+pub fn target_logprobs_backward(
+    logits: Tensor,
+    lse: &[f32],
+    targets: &[u32],
+    d_logprobs: &[f32],
+) -> Result<Tensor> {
     let (rows, width) = logits.dims2()?;
     check(targets, rows, width)?;
     if lse.len() != rows || d_logprobs.len() != rows {
-        candle_core::bail!("{} gradients and {} sums for {rows} rows", d_logprobs.len(), lse.len());
+        candle_core::bail!(
+            "{} gradients and {} sums for {rows} rows",
+            d_logprobs.len(),
+            lse.len()
+        );
     }
     if !cpu::fused([&logits]) {
         let dtype = logits.dtype();
-        let column = |x: &[f32]| Tensor::new(x, logits.device())?.to_dtype(dtype)?.unsqueeze(1);
+        let column = |x: &[f32]| {
+            Tensor::new(x, logits.device())?
+                .to_dtype(dtype)?
+                .unsqueeze(1)
+        };
         // The f32 sums are too coarse for f64 tests, so the softmax starts from the logits here.
         let lse = logits.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
         let scale = column(d_logprobs)?;
@@ -57,10 +72,15 @@ pub fn target_logprobs_backward(logits: Tensor, lse: &[f32], targets: &[u32], d_
         return gradient.scatter_add(&index, &scale, 1);
     }
     cpu::write(&logits, |logits| {
-        logits.par_chunks_mut(width).zip(lse).zip(targets).zip(d_logprobs).for_each(|(((row, lse), target), scale)| {
-            softmax_scaled(row, *lse, -scale);
-            row[*target as usize] += scale;
-        });
+        logits
+            .par_chunks_mut(width)
+            .zip(lse)
+            .zip(targets)
+            .zip(d_logprobs)
+            .for_each(|(((row, lse), target), scale)| {
+                softmax_scaled(row, *lse, -scale);
+                row[*target as usize] += scale;
+            });
     })?;
     Ok(logits)
 }
@@ -106,7 +126,9 @@ mod tests {
         check_gradient(&logits, &gradient, |logits| {
             let lse = values(&logits.log_sum_exp(1)?);
             let x = logits.to_vec2::<f64>()?;
-            Ok((0..3).map(|r| f64::from(d[r]) * (x[r][targets[r] as usize] - lse[r])).sum())
+            Ok((0..3)
+                .map(|r| f64::from(d[r]) * (x[r][targets[r] as usize] - lse[r]))
+                .sum())
         });
         Ok(())
     }

@@ -37,7 +37,10 @@ pub fn scatter_add(gradient: &mut Tensor, ids: &[u32], dy: &Tensor) -> Result<()
         cpu::write(gradient, |gradient| {
             let out = Shared::new(gradient);
             // Threads share out columns, not rows: rows may repeat, and their order stays fixed.
-            let step = width.div_ceil(rayon::current_num_threads()).next_multiple_of(16).min(width);
+            let step = width
+                .div_ceil(rayon::current_num_threads())
+                .next_multiple_of(16)
+                .min(width);
             (0..width.div_ceil(step)).into_par_iter().for_each(|part| {
                 let (first, count) = (part * step, step.min(width - part * step));
                 for (id, dy) in ids.iter().zip(dy.chunks_exact(width)) {
@@ -71,7 +74,9 @@ mod tests {
         let (table, dy, ids) = (random64((4, 3), 1), random64((5, 3), 2), [0, 2, 2, 3, 2]);
         let mut gradient = table.zeros_like()?;
         scatter_add(&mut gradient, &ids, &dy)?;
-        check_gradient(&table, &gradient, |table| weighted_sum(&gather(table, &ids)?, &dy));
+        check_gradient(&table, &gradient, |table| {
+            weighted_sum(&gather(table, &ids)?, &dy)
+        });
         Ok(())
     }
 

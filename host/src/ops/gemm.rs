@@ -1,14 +1,14 @@
 //! Matrix products in f32 on the CPU, by packing and register blocking (Goto & van de Geijn 2008).
 //!
-//! The product is cut into tiles that threads take one by one. A tile packs its parts of both
-//! operands into panels, whatever their layout, and runs a kernel that keeps a block of the
-//! result in registers. Every element is summed over `k` in one order that depends on neither
+//! Both operands are packed into panels, whatever their layout: `b` by all threads together, `a`
+//! by the task that takes a tile of its rows. A kernel then keeps a block of the result in
+//! registers. Every element is summed over `k` in one order that depends on neither
 //! tiles nor threads: equal inputs give equal bits on any number of cores.
 //!
 //! Measured on an EPYC with AVX-512, one thread, against the `gemm` crate 0.19: see the
 //! benchmark's output; that crate serves processors without AVX2.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use rayon::prelude::*;
 
@@ -30,26 +30,40 @@ unsafe impl Sync for View {}
 impl View {
     /// Rows of `width` elements one after another.
     pub(crate) fn rows(data: &[f32], width: usize) -> Self {
-        Self { data: data.as_ptr(), row: width, column: 1 }
+        Self {
+            data: data.as_ptr(),
+            row: width,
+            column: 1,
+        }
     }
 
     /// The transpose.
     pub(crate) fn t(self) -> Self {
-        Self { data: self.data, row: self.column, column: self.row }
+        Self {
+            data: self.data,
+            row: self.column,
+            column: self.row,
+        }
     }
 
     unsafe fn at(self, row: usize, column: usize) -> Self {
         // SAFETY: the caller stays inside the matrix.
-        Self { data: unsafe { self.data.add(row * self.row + column * self.column) }, ..self }
+        Self {
+            data: unsafe { self.data.add(row * self.row + column * self.column) },
+            ..self
+        }
     }
 }
 
-/// Elements of `k` a panel holds: panels of 32 columns then take 32 KiB, the first-level cache.
+/// Elements of `k` a panel holds at most: panels of 32 columns then take 32 KiB, the first-level
+/// cache.
 const DEPTH: usize = 256;
 
-/// Rows and columns of a tile: its packed operands take 190 and 512 KiB, the second-level cache.
+/// Rows of `a` a task packs at most: 192 KiB, a part of the second-level cache.
 const TILE_ROWS: usize = 192;
-const TILE_COLUMNS: usize = 512;
+
+/// Columns of `b` packed at once for all tasks: 2 MiB, a part of the third-level cache.
+const CHUNK_COLUMNS: usize = 2048;
 
 /// `c = a b` or `c += a b`; `c` is `[m, n]` with rows `c_row` apart, `a` `[m, k]`, `b` `[k, n]`.
 ///
@@ -72,9 +86,13 @@ pub(crate) unsafe fn product(
         use super::simd::{Level, level};
         match level() {
             // SAFETY: the caller's promise, and the instructions are there.
-            Level::Avx512 => return unsafe { tiles::<x86::Avx512>(m, n, k, a, b, c, c_row, add, parallel) },
+            Level::Avx512 => {
+                return unsafe { tiles::<x86::Avx512>(m, n, k, a, b, c, c_row, add, parallel) };
+            }
             // SAFETY: as above.
-            Level::Avx2 => return unsafe { tiles::<x86::Avx2>(m, n, k, a, b, c, c_row, add, parallel) },
+            Level::Avx2 => {
+                return unsafe { tiles::<x86::Avx2>(m, n, k, a, b, c, c_row, add, parallel) };
+            }
             Level::Baseline => {}
         }
     }
@@ -82,13 +100,34 @@ pub(crate) unsafe fn product(
         true => gemm::Parallelism::Rayon(rayon::current_num_threads()),
         false => gemm::Parallelism::None,
     };
-    let (a_row, a_column, b_row, b_column) =
-        (a.row as isize, a.column as isize, b.row as isize, b.column as isize);
+    let (a_row, a_column, b_row, b_column) = (
+        a.row as isize,
+        a.column as isize,
+        b.row as isize,
+        b.column as isize,
+    );
     // SAFETY: the caller's promise.
     unsafe {
         gemm::gemm(
-            m, n, k, c, 1, c_row as isize, add, a.data, a_column, a_row, b.data, b_column, b_row, 1.0, 1.0, false,
-            false, false, parallelism,
+            m,
+            n,
+            k,
+            c,
+            1,
+            c_row as isize,
+            add,
+            a.data,
+            a_column,
+            a_row,
+            b.data,
+            b_column,
+            b_row,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
         );
     }
 }
@@ -117,14 +156,9 @@ trait Kernel {
 #[repr(align(64))]
 struct Line(#[expect(dead_code, reason = "it is reached through a pointer")] [f32; 16]);
 
-#[derive(Default)]
-struct Scratch {
-    a: Vec<Line>,
-    b: Vec<Line>,
-}
-
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static PACKED_A: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    static PACKED_B: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
 fn room(lines: &mut Vec<Line>, elements: usize) -> *mut f32 {
@@ -156,86 +190,127 @@ unsafe fn tiles<K: Kernel>(
         }
         return;
     }
-    let step = |size: usize, tile: usize, block: usize| size.div_ceil(size.div_ceil(tile)).next_multiple_of(block);
-    let threads = if parallel { rayon::current_num_threads() } else { 1 };
-    let (mut rows, mut columns) = (step(m, TILE_ROWS, K::ROWS), step(n, TILE_COLUMNS, K::COLUMNS));
-    // Smaller tiles where there would be fewer than two a thread; the larger side is halved.
-    while threads > 1 && m.div_ceil(rows) * n.div_ceil(columns) < 2 * threads {
-        if columns > 2 * K::COLUMNS && columns >= rows {
-            columns = (columns / 2).next_multiple_of(K::COLUMNS);
-        } else if rows > 2 * K::ROWS {
-            rows = (rows / 2).next_multiple_of(K::ROWS);
+    let even = |size: usize, most: usize, block: usize| {
+        size.div_ceil(size.div_ceil(most)).next_multiple_of(block)
+    };
+    // Below some 50 µs of work a thread is not worth waking.
+    let threads = if parallel && m * n * k > 1 << 21 {
+        rayon::current_num_threads()
+    } else {
+        1
+    };
+    let (depth_step, column_step) = (even(k, DEPTH, 1), even(n, CHUNK_COLUMNS, K::COLUMNS));
+    let rows_step = even(
+        m,
+        TILE_ROWS.min(m.div_ceil(threads).next_multiple_of(K::ROWS)),
+        K::ROWS,
+    );
+    // SAFETY: tasks write disjoint blocks of `c`, which the caller lends.
+    let out = unsafe { Shared::from_raw(c) };
+    let run = |count: usize, task: &(dyn Fn(usize) + Sync)| {
+        if threads > 1 && count > 1 {
+            (0..count).into_par_iter().with_max_len(1).for_each(task);
         } else {
-            break;
+            (0..count).for_each(task);
+        }
+    };
+    // The caller's scratch is taken, not borrowed: while it waits for tasks, this thread may be
+    // given another product to begin.
+    let mut packed_b = PACKED_B.take();
+    let b_panels = room(&mut packed_b, column_step * depth_step);
+    // SAFETY: tasks pack disjoint panels.
+    let panels = unsafe { Shared::from_raw(b_panels) };
+    for first_column in (0..n).step_by(column_step) {
+        let columns = column_step.min(n - first_column);
+        let panel_count = columns.div_ceil(K::COLUMNS);
+        for first in (0..k).step_by(depth_step) {
+            let depth = depth_step.min(k - first);
+            let per_task = panel_count.div_ceil(4 * threads);
+            run(panel_count.div_ceil(per_task), &|task| {
+                let panel = task * per_task;
+                let count = (per_task * K::COLUMNS).min(columns - panel * K::COLUMNS);
+                // SAFETY: the panels fit into the room made, and lie inside the operand.
+                unsafe {
+                    let b = b.at(first, first_column + panel * K::COLUMNS).t();
+                    K::pack_columns(
+                        count,
+                        depth,
+                        b,
+                        panels.pointer().add(panel * K::COLUMNS * depth),
+                    );
+                }
+            });
+            // Where there are fewer tiles of rows than threads, columns are shared out as well.
+            let tiles = m.div_ceil(rows_step);
+            let across = (2 * threads).div_ceil(tiles).min(panel_count);
+            let per_task = panel_count.div_ceil(across);
+            run(tiles * across, &|task| {
+                let (row, panel) = (task / across * rows_step, task % across * per_task);
+                let rows = rows_step.min(m - row);
+                let columns =
+                    (per_task * K::COLUMNS).min(columns.saturating_sub(panel * K::COLUMNS));
+                PACKED_A.with_borrow_mut(|packed_a| {
+                    // SAFETY: the block lies inside the matrices, and this task alone has it.
+                    unsafe {
+                        let packed_a = room(packed_a, rows.next_multiple_of(K::ROWS) * depth);
+                        K::pack_rows(rows, depth, a.at(row, first), packed_a);
+                        let b = panels.pointer().add(panel * K::COLUMNS * depth);
+                        let c = out
+                            .pointer()
+                            .add(row * c_row + first_column + panel * K::COLUMNS);
+                        block::<K>(
+                            rows,
+                            columns,
+                            depth,
+                            packed_a,
+                            b,
+                            c,
+                            c_row,
+                            add || first > 0,
+                        );
+                    }
+                });
+            });
         }
     }
-    let across = n.div_ceil(columns);
-    let count = m.div_ceil(rows) * across;
-    // SAFETY: tiles write disjoint blocks of `c`, which the caller lends.
-    let out = unsafe { Shared::from_raw(c) };
-    let tile = |number: usize| {
-        let (row, column) = (number / across * rows, number % across * columns);
-        let (rows, columns) = (rows.min(m - row), columns.min(n - column));
-        SCRATCH.with_borrow_mut(|scratch| {
-            // SAFETY: the block lies inside the matrices.
-            unsafe {
-                let c = out.pointer().add(row * c_row + column);
-                one_tile::<K>(rows, columns, k, a.at(row, 0), b.at(0, column), c, c_row, add, scratch);
-            }
-        });
-    };
-    // Below some 100 µs of work a thread is not worth waking.
-    if threads > 1 && count > 1 && m * n * k > 1 << 21 {
-        (0..count).into_par_iter().with_max_len(1).for_each(tile);
-    } else {
-        (0..count).for_each(tile);
-    }
+    PACKED_B.set(packed_b);
 }
 
+/// A tile's share of the result from packed panels.
 #[allow(clippy::too_many_arguments, reason = "a product has this many numbers")]
-unsafe fn one_tile<K: Kernel>(
+unsafe fn block<K: Kernel>(
     m: usize,
     n: usize,
-    k: usize,
-    a: View,
-    b: View,
+    depth: usize,
+    a: *const f32,
+    b: *const f32,
     c: *mut f32,
     c_row: usize,
     add: bool,
-    scratch: &mut Scratch,
 ) {
-    let depth_max = DEPTH.min(k);
-    let packed_a = room(&mut scratch.a, m.next_multiple_of(K::ROWS) * depth_max);
-    let packed_b = room(&mut scratch.b, n.next_multiple_of(K::COLUMNS) * depth_max);
+    const { assert!(K::ROWS * K::COLUMNS <= 32 * 16) };
     let mut edge = [Line([0.0; 16]); 32];
     let edge = edge.as_mut_ptr().cast::<f32>();
-    const { assert!(K::ROWS * K::COLUMNS <= 32 * 16) };
-    for first in (0..k).step_by(DEPTH) {
-        let depth = DEPTH.min(k - first);
-        let add = add || first > 0;
-        // SAFETY: the panels fit into the scratch made above, and lie inside the operands.
-        unsafe {
-            K::pack_rows(m, depth, a.at(0, first), packed_a);
-            K::pack_columns(n, depth, b.at(first, 0).t(), packed_b);
-        }
-        for column in (0..n).step_by(K::COLUMNS) {
-            for row in (0..m).step_by(K::ROWS) {
-                let (rows, columns) = (K::ROWS.min(m - row), K::COLUMNS.min(n - column));
-                // SAFETY: panels are `depth` long and follow each other; a block at the edge is
-                // computed aside and only its inner part is written.
-                unsafe {
-                    let (a, b) = (packed_a.add(row * depth), packed_b.add(column * depth));
-                    let c = c.add(row * c_row + column);
-                    if rows == K::ROWS && columns == K::COLUMNS {
-                        K::run(depth, a, b, c, c_row, add);
-                        continue;
-                    }
-                    K::run(depth, a, b, edge, K::COLUMNS, false);
-                    for row in 0..rows {
-                        for column in 0..columns {
-                            let (to, from) = (c.add(row * c_row + column), *edge.add(row * K::COLUMNS + column));
-                            *to = if add { *to + from } else { from };
-                        }
+    for column in (0..n).step_by(K::COLUMNS) {
+        for row in (0..m).step_by(K::ROWS) {
+            let (rows, columns) = (K::ROWS.min(m - row), K::COLUMNS.min(n - column));
+            // SAFETY: panels are `depth` long and follow each other; a block at the edge is
+            // computed aside and only its inner part is written.
+            unsafe {
+                let (a, b) = (a.add(row * depth), b.add(column * depth));
+                let c = c.add(row * c_row + column);
+                if rows == K::ROWS && columns == K::COLUMNS {
+                    K::run(depth, a, b, c, c_row, add);
+                    continue;
+                }
+                K::run(depth, a, b, edge, K::COLUMNS, false);
+                for row in 0..rows {
+                    for column in 0..columns {
+                        let (to, from) = (
+                            c.add(row * c_row + column),
+                            *edge.add(row * K::COLUMNS + column),
+                        );
+                        *to = if add { *to + from } else { from };
                     }
                 }
             }
@@ -263,7 +338,10 @@ unsafe fn pack<const W: usize>(count: usize, depth: usize, x: View, to: *mut f32
                 1 if rows == W => {
                     for column in 0..depth {
                         let from = x.data.add(column * x.column).cast::<[f32; W]>();
-                        panel.add(column * W).cast::<[f32; W]>().write(from.read_unaligned());
+                        panel
+                            .add(column * W)
+                            .cast::<[f32; W]>()
+                            .write(from.read_unaligned());
                     }
                 }
                 1 => {
@@ -335,7 +413,14 @@ mod x86 {
         }
 
         #[target_feature(enable = "avx512f")]
-        unsafe fn run(depth: usize, mut a: *const f32, mut b: *const f32, c: *mut f32, c_row: usize, add: bool) {
+        unsafe fn run(
+            depth: usize,
+            mut a: *const f32,
+            mut b: *const f32,
+            c: *mut f32,
+            c_row: usize,
+            add: bool,
+        ) {
             let mut sums = [[_mm512_setzero_ps(); 2]; 12];
             // SAFETY: the caller's promise about the operands' lengths.
             unsafe {
@@ -356,7 +441,11 @@ mod x86 {
                 for (row, sums) in sums.iter().enumerate() {
                     for (half, sum) in sums.iter().enumerate() {
                         let c = c.add(row * c_row + half * 16);
-                        let sum = if add { _mm512_add_ps(_mm512_loadu_ps(c), *sum) } else { *sum };
+                        let sum = if add {
+                            _mm512_add_ps(_mm512_loadu_ps(c), *sum)
+                        } else {
+                            *sum
+                        };
                         _mm512_storeu_ps(c, sum);
                     }
                 }
@@ -384,7 +473,14 @@ mod x86 {
         }
 
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn run(depth: usize, mut a: *const f32, mut b: *const f32, c: *mut f32, c_row: usize, add: bool) {
+        unsafe fn run(
+            depth: usize,
+            mut a: *const f32,
+            mut b: *const f32,
+            c: *mut f32,
+            c_row: usize,
+            add: bool,
+        ) {
             let mut sums = [[_mm256_setzero_ps(); 2]; 6];
             // SAFETY: the caller's promise about the operands' lengths.
             unsafe {
@@ -401,7 +497,11 @@ mod x86 {
                 for (row, sums) in sums.iter().enumerate() {
                     for (half, sum) in sums.iter().enumerate() {
                         let c = c.add(row * c_row + half * 8);
-                        let sum = if add { _mm256_add_ps(_mm256_loadu_ps(c), *sum) } else { *sum };
+                        let sum = if add {
+                            _mm256_add_ps(_mm256_loadu_ps(c), *sum)
+                        } else {
+                            *sum
+                        };
                         _mm256_storeu_ps(c, sum);
                     }
                 }
@@ -414,7 +514,12 @@ mod x86 {
     /// # Safety
     /// AVX-512 is there; the rows lie `from_row` apart inside their memory, as do the results.
     #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn transpose_4x16(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+    pub(super) unsafe fn transpose_4x16(
+        from: *const f32,
+        from_row: usize,
+        to: *mut f32,
+        to_row: usize,
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
             let row = |i: usize| _mm512_loadu_ps(from.add(i * from_row));
@@ -424,7 +529,10 @@ mod x86 {
             let (cd0, cd1) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
             let join = |low: __m512, high: __m512| {
                 let (low, high) = (_mm512_castps_pd(low), _mm512_castps_pd(high));
-                [_mm512_castpd_ps(_mm512_unpacklo_pd(low, high)), _mm512_castpd_ps(_mm512_unpackhi_pd(low, high))]
+                [
+                    _mm512_castpd_ps(_mm512_unpacklo_pd(low, high)),
+                    _mm512_castpd_ps(_mm512_unpackhi_pd(low, high)),
+                ]
             };
             let [[q0, q1], [q2, q3]] = [join(ab0, cd0), join(ab1, cd1)];
             for (i, q) in [q0, q1, q2, q3].into_iter().enumerate() {
@@ -467,12 +575,15 @@ mod tests {
         let (a, b, base) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3));
         for (name, product) in kernels() {
             for (a_view, a_at) in [(View::rows(&a, k), [k, 1]), (View::rows(&a, m).t(), [1, m])] {
-                for (b_view, b_at) in [(View::rows(&b, n), [n, 1]), (View::rows(&b, k).t(), [1, k])] {
+                for (b_view, b_at) in [(View::rows(&b, n), [n, 1]), (View::rows(&b, k).t(), [1, k])]
+                {
                     for add in [false, true] {
                         let run = |parallel| {
                             let mut c = base.clone();
                             // SAFETY: views of whole matrices.
-                            unsafe { product(m, n, k, a_view, b_view, c.as_mut_ptr(), n, add, parallel) };
+                            unsafe {
+                                product(m, n, k, a_view, b_view, c.as_mut_ptr(), n, add, parallel)
+                            };
                             c
                         };
                         let c = run(false);
@@ -480,10 +591,15 @@ mod tests {
                         for (i, found) in c.iter().enumerate() {
                             let (row, column) = (i / n, i % n);
                             let term = |p: usize| {
-                                f64::from(a[row * a_at[0] + p * a_at[1]]) * f64::from(b[p * b_at[0] + column * b_at[1]])
+                                f64::from(a[row * a_at[0] + p * a_at[1]])
+                                    * f64::from(b[p * b_at[0] + column * b_at[1]])
                             };
-                            let exact = (0..k).map(term).sum::<f64>() + if add { f64::from(base[i]) } else { 0.0 };
-                            assert!((f64::from(*found) - exact).abs() < 1e-4, "{name} {m} {n} {k} at {i}: {found} {exact}");
+                            let exact = (0..k).map(term).sum::<f64>()
+                                + if add { f64::from(base[i]) } else { 0.0 };
+                            assert!(
+                                (f64::from(*found) - exact).abs() < 1e-4,
+                                "{name} {m} {n} {k} at {i}: {found} {exact}"
+                            );
                         }
                     }
                 }
@@ -494,7 +610,15 @@ mod tests {
     // Would catch a wrong edge of a block, a tile or a panel, in any layout.
     #[test]
     fn products_are_exact_at_every_edge() {
-        for (m, n, k) in [(1, 1, 1), (12, 32, 16), (13, 33, 17), (11, 31, 40), (25, 70, 300), (200, 40, 20), (7, 530, 5)] {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (12, 32, 16),
+            (13, 33, 17),
+            (11, 31, 40),
+            (25, 70, 300),
+            (200, 40, 20),
+            (7, 530, 5),
+        ] {
             check(m, n, k);
         }
         check(193, 65, 257);
@@ -505,7 +629,19 @@ mod tests {
     fn an_empty_sum_is_zero() {
         let mut c = [1.0, 2.0];
         // SAFETY: nothing is read.
-        unsafe { product(1, 2, 0, View::rows(&[], 0), View::rows(&[], 2), c.as_mut_ptr(), 2, false, false) };
+        unsafe {
+            product(
+                1,
+                2,
+                0,
+                View::rows(&[], 0),
+                View::rows(&[], 2),
+                c.as_mut_ptr(),
+                2,
+                false,
+                false,
+            )
+        };
         assert_eq!(c, [0.0, 0.0]);
     }
 }

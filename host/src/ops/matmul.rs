@@ -33,7 +33,9 @@ pub fn linear_add(base: Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
     if !cpu::fused([&base, x, w]) {
         return base + x.matmul(&w.t()?)?;
     }
-    cpu::read([x, w], |[x, w]| cpu::write(&base, |y| nt(m, n, k, x, w, y, true)))??;
+    cpu::read([x, w], |[x, w]| {
+        cpu::write(&base, |y| nt(m, n, k, x, w, y, true))
+    })??;
     Ok(base)
 }
 
@@ -52,7 +54,9 @@ pub fn linear_input_gradient(base: Option<Tensor>, dy: &Tensor, w: &Tensor) -> R
         };
     }
     if let Some(base) = base {
-        cpu::read([dy, w], |[dy, w]| cpu::write(&base, |dx| nn(m, k, n, dy, w, dx, true)))??;
+        cpu::read([dy, w], |[dy, w]| {
+            cpu::write(&base, |dx| nn(m, k, n, dy, w, dx, true))
+        })??;
         return Ok(base);
     }
     let dx = cpu::read([dy, w], |[dy, w]| {
@@ -69,12 +73,19 @@ pub fn linear_input_gradient(base: Option<Tensor>, dy: &Tensor, w: &Tensor) -> R
 pub fn linear_weight_gradient(gradient: &mut Tensor, dy: &Tensor, x: &Tensor) -> Result<()> {
     let (m, n) = dy.dims2()?;
     let (x_m, k) = x.dims2()?;
-    check(m == x_m && gradient.dims() == [n, k], "linear_weight_gradient", dy, x)?;
+    check(
+        m == x_m && gradient.dims() == [n, k],
+        "linear_weight_gradient",
+        dy,
+        x,
+    )?;
     if !cpu::fused([gradient, dy, x]) {
         *gradient = (&*gradient + dy.t()?.matmul(x)?)?;
         return Ok(());
     }
-    cpu::read([dy, x], |[dy, x]| cpu::write(gradient, |dw| tn(n, k, m, dy, x, dw, true)))?
+    cpu::read([dy, x], |[dy, x]| {
+        cpu::write(gradient, |dw| tn(n, k, m, dy, x, dw, true))
+    })?
 }
 
 fn check(ok: bool, name: &str, a: &Tensor, b: &Tensor) -> Result<()> {
@@ -127,13 +138,25 @@ fn skinny(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add
     let out = Shared::new(y);
     let task = |first: usize| {
         let columns = SKINNY_TASK.min(n - first);
-        skinny_block(m, n, k, x, &w[first * k..(first + columns) * k], first, columns, out, add);
+        skinny_block(
+            m,
+            n,
+            k,
+            x,
+            &w[first * k..(first + columns) * k],
+            first,
+            columns,
+            out,
+            add,
+        );
     };
     let tasks = n.div_ceil(SKINNY_TASK);
     if m * n * k < 1 << 16 {
         (0..tasks).for_each(|i| task(i * SKINNY_TASK));
     } else {
-        (0..tasks).into_par_iter().for_each(|i| task(i * SKINNY_TASK));
+        (0..tasks)
+            .into_par_iter()
+            .for_each(|i| task(i * SKINNY_TASK));
     }
 }
 
@@ -215,7 +238,13 @@ mod tests {
     // skinny kernel; tolerance: f32 sums of up to 70 terms.
     #[test]
     fn kernels_agree_with_tensors() -> Result<()> {
-        for (m, n, k) in [(1, 1, 1), (1, 70, 33), (8, 65, 64), (13, 130, 70), (40, 24, 16)] {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (1, 70, 33),
+            (8, 65, 64),
+            (13, 130, 70),
+            (40, 24, 16),
+        ] {
             let (x, w) = (random((m, k), 1), random((n, k), 2));
             let (dy, base) = (random((m, n), 3), random((m, n), 4));
             let run = || -> Result<Vec<Tensor>> {
@@ -243,7 +272,10 @@ mod tests {
         let (x, w) = (random((13, 70), 1), random((130, 70), 2));
         let all = linear(&x, &w)?.to_vec2::<f32>()?;
         for (i, row) in all.iter().enumerate() {
-            assert_eq!(&linear(&x.narrow(0, i, 1)?.contiguous()?, &w)?.to_vec2::<f32>()?[0], row);
+            assert_eq!(
+                &linear(&x.narrow(0, i, 1)?.contiguous()?, &w)?.to_vec2::<f32>()?[0],
+                row
+            );
         }
         Ok(())
     }

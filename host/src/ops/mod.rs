@@ -8,7 +8,10 @@
 //! Tokens of a batch lie one after another without padding: activations are `[T, H]` for `T`
 //! tokens in all, and [`attention::Group`] says which tokens belong together.
 
-#![allow(unsafe_code, reason = "kernels use vector instructions and share results among threads")]
+#![allow(
+    unsafe_code,
+    reason = "kernels use vector instructions and share results among threads"
+)]
 
 #[macro_use]
 pub(crate) mod simd;

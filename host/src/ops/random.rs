@@ -99,7 +99,10 @@ mod tests {
         let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / x.len() as f32;
         assert_eq!(x.len(), 40_001);
         assert!(mean.abs() < 4.0 * 0.02 / 200.0, "{mean}");
-        assert!((variance.sqrt() - 0.02).abs() < 4.0 * 0.02 / 283.0, "{variance}");
+        assert!(
+            (variance.sqrt() - 0.02).abs() < 4.0 * 0.02 / 283.0,
+            "{variance}"
+        );
     }
 
     // Would catch an element lost or an order that never changes.

@@ -12,7 +12,9 @@ use super::simd::{LANES, dot, fold};
 pub fn rms_norm(x: &Tensor, w: &Tensor, epsilon: f64) -> Result<(Tensor, Tensor)> {
     let (rows, width) = x.dims2()?;
     if !cpu::fused([x, w]) {
-        let inverse = ((x.sqr()?.sum(D::Minus1)? / width as f64)? + epsilon)?.sqrt()?.recip()?;
+        let inverse = ((x.sqr()?.sum(D::Minus1)? / width as f64)? + epsilon)?
+            .sqrt()?
+            .recip()?;
         let y = rms_norm_apply(x, &inverse, w)?;
         return Ok((y, inverse));
     }
@@ -80,19 +82,25 @@ pub fn rms_norm_backward(
         cpu::write(&base, |base| {
             let sums = Shared::new(&mut partial);
             let trained = dw.is_some();
-            base.par_chunks_mut(step * width).enumerate().for_each(|(part, base)| {
-                let (first, count) = (part * step, base.len() / width);
-                // SAFETY: each part has a row of `partial` for itself.
-                let dw = if trained { unsafe { sums.slice(part * width, width) } } else { &mut [] };
-                backward_rows(
-                    base,
-                    &dy[first * width..][..count * width],
-                    &x[first * width..][..count * width],
-                    &inverse[first..][..count],
-                    w,
-                    dw,
-                );
-            });
+            base.par_chunks_mut(step * width)
+                .enumerate()
+                .for_each(|(part, base)| {
+                    let (first, count) = (part * step, base.len() / width);
+                    // SAFETY: each part has a row of `partial` for itself.
+                    let dw = if trained {
+                        unsafe { sums.slice(part * width, width) }
+                    } else {
+                        &mut []
+                    };
+                    backward_rows(
+                        base,
+                        &dy[first * width..][..count * width],
+                        &x[first * width..][..count * width],
+                        &inverse[first..][..count],
+                        w,
+                        dw,
+                    );
+                });
         })
     })??;
     if let Some(dw) = dw {
@@ -185,7 +193,11 @@ mod tests {
     #[test]
     fn kernels_agree_with_tensors() -> Result<()> {
         for (rows, width) in [(1, 3), (7, 64), (300, 70), (65, 576)] {
-            let (x, w, dy) = (random((rows, width), 1), random(width, 2), random((rows, width), 3));
+            let (x, w, dy) = (
+                random((rows, width), 1),
+                random(width, 2),
+                random((rows, width), 3),
+            );
             let run = || -> Result<[Tensor; 4]> {
                 let (y, inverse) = rms_norm(&x, &w, EPSILON)?;
                 let mut dw = w.copy()?;

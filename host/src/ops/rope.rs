@@ -15,11 +15,21 @@ pub struct Angles {
 
 impl Angles {
     /// `angle = position · θ^(−2i/D)`, computed in f32 as transformers does.
-    pub fn new(positions: &[u32], head_width: usize, theta: f64, dtype: DType, device: &Device) -> Result<Self> {
+    pub fn new(
+        positions: &[u32],
+        head_width: usize,
+        theta: f64,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
         let half = head_width / 2;
-        let frequencies: Vec<f32> =
-            (0..half).map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / head_width as f32)).collect();
-        let (mut cos, mut sin) = (Vec::with_capacity(positions.len() * half), Vec::with_capacity(positions.len() * half));
+        let frequencies: Vec<f32> = (0..half)
+            .map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / head_width as f32))
+            .collect();
+        let (mut cos, mut sin) = (
+            Vec::with_capacity(positions.len() * half),
+            Vec::with_capacity(positions.len() * half),
+        );
         for position in positions {
             for frequency in &frequencies {
                 let angle = *position as f32 * frequency;
@@ -54,7 +64,10 @@ fn turn(x: Tensor, angles: &Angles, direction: f64) -> Result<Tensor> {
     if !cpu::fused([&x, &angles.cos, &angles.sin]) {
         let x = x.reshape((rows, width / (2 * half), 2 * half))?;
         let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
-        let (cos, sin) = (angles.cos.unsqueeze(1)?, (angles.sin.unsqueeze(1)? * direction)?);
+        let (cos, sin) = (
+            angles.cos.unsqueeze(1)?,
+            (angles.sin.unsqueeze(1)? * direction)?,
+        );
         let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
         let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
         return Tensor::cat(&[first, second], 2)?.reshape((rows, width));

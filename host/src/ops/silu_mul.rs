@@ -74,7 +74,11 @@ mod tests {
     // Would catch a wrong slope.
     #[test]
     fn backward_is_the_gradient() -> Result<()> {
-        let (g, u, dy) = (random64((3, 4), 1), random64((3, 4), 2), random64((3, 4), 3));
+        let (g, u, dy) = (
+            random64((3, 4), 1),
+            random64((3, 4), 2),
+            random64((3, 4), 3),
+        );
         let (dg, du) = silu_mul_backward(&dy, g.clone(), u.clone())?;
         check_gradient(&g, &dg, |g| weighted_sum(&silu_mul(g, &u)?, &dy));
         check_gradient(&u, &du, |u| weighted_sum(&silu_mul(&g, u)?, &dy));
@@ -85,7 +89,11 @@ mod tests {
     #[test]
     fn kernels_agree_with_tensors() -> Result<()> {
         let shape = (41, 1001);
-        let (g, u, dy) = ((random(shape, 1) * 5.0)?, random(shape, 2), random(shape, 3));
+        let (g, u, dy) = (
+            (random(shape, 1) * 5.0)?,
+            random(shape, 2),
+            random(shape, 3),
+        );
         let run = || -> Result<[Tensor; 3]> {
             let (dg, du) = silu_mul_backward(&dy, g.copy()?, u.copy()?)?;
             Ok([silu_mul(&g, &u)?, dg, du])

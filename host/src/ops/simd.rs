@@ -120,10 +120,17 @@ pub(crate) fn max(x: &[f32]) -> f32 {
     let mut best = [f32::NEG_INFINITY; LANES];
     for chunk in lanes {
         for i in 0..LANES {
-            best[i] = if chunk[i] > best[i] { chunk[i] } else { best[i] };
+            best[i] = if chunk[i] > best[i] {
+                chunk[i]
+            } else {
+                best[i]
+            };
         }
     }
-    best.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    best.iter()
+        .chain(rest)
+        .copied()
+        .fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// `Σ e^(x − shift)`.
@@ -161,7 +168,10 @@ mod tests {
         exp_all(&mut values);
         for (x, y) in arguments.iter().zip(values) {
             let exact = f64::from(*x).exp();
-            assert!((f64::from(y) / exact - 1.0).abs() < 3e-7, "e^{x}: {y} for {exact}");
+            assert!(
+                (f64::from(y) / exact - 1.0).abs() < 3e-7,
+                "e^{x}: {y} for {exact}"
+            );
         }
     }
 
@@ -176,7 +186,11 @@ mod tests {
             let a: Vec<f32> = (0..n).map(|i| i as f32).collect();
             let ones = vec![1.0; n];
             assert_eq!(dot_best(&a, &ones), (0..n).sum::<usize>() as f32);
-            let expected = if n == 0 { f32::NEG_INFINITY } else { n as f32 - 1.0 };
+            let expected = if n == 0 {
+                f32::NEG_INFINITY
+            } else {
+                n as f32 - 1.0
+            };
             assert_eq!(max(&a), expected);
         }
     }

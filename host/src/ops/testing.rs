@@ -13,11 +13,16 @@ pub(crate) fn random(shape: impl Into<Shape>, seed: u64) -> Tensor {
 
 /// The same numbers in f64.
 pub(crate) fn random64(shape: impl Into<Shape>, seed: u64) -> Tensor {
-    random(shape, seed).to_dtype(DType::F64).expect("f64 holds f32")
+    random(shape, seed)
+        .to_dtype(DType::F64)
+        .expect("f64 holds f32")
 }
 
 pub(crate) fn values(t: &Tensor) -> Vec<f64> {
-    t.flatten_all().and_then(|t| t.to_dtype(DType::F64)).and_then(|t| t.to_vec1()).expect("a float tensor")
+    t.flatten_all()
+        .and_then(|t| t.to_dtype(DType::F64))
+        .and_then(|t| t.to_vec1())
+        .expect("a float tensor")
 }
 
 /// Elementwise `|a − b| ≤ tolerance · max(1, |b|)`.
@@ -25,7 +30,10 @@ pub(crate) fn values(t: &Tensor) -> Vec<f64> {
 pub(crate) fn assert_close(a: &Tensor, b: &Tensor, tolerance: f64) {
     assert_eq!(a.dims(), b.dims());
     for (i, (x, y)) in values(a).into_iter().zip(values(b)).enumerate() {
-        assert!((x - y).abs() <= tolerance * y.abs().max(1.0), "element {i}: {x} for {y}");
+        assert!(
+            (x - y).abs() <= tolerance * y.abs().max(1.0),
+            "element {i}: {x} for {y}"
+        );
     }
 }
 
@@ -41,7 +49,8 @@ pub(crate) fn check_gradient(x: &Tensor, gradient: &Tensor, loss: impl Fn(&Tenso
         let at = |delta: f64| {
             let mut data = base.clone();
             data[i] += delta;
-            loss(&Tensor::from_vec(data, x.shape(), &Device::Cpu).expect("same shape")).expect("loss")
+            loss(&Tensor::from_vec(data, x.shape(), &Device::Cpu).expect("same shape"))
+                .expect("loss")
         };
         let numeric = (at(STEP) - at(-STEP)) / (2.0 * STEP);
         assert!(

@@ -108,12 +108,17 @@ impl Examples {
         demonstrations.extend(feedback::demonstrations(&ratings));
 
         let mut eval_tasks = eval.tasks;
-        eval_tasks.extend(eval.demonstrations.iter().enumerate().map(|(at, row)| Task {
-            id: format!("eval-{at}"),
-            prompt: row.prompt.clone(),
-            references: vec![row.response.clone()],
-            tests: Vec::new(),
-        }));
+        eval_tasks.extend(
+            eval.demonstrations
+                .iter()
+                .enumerate()
+                .map(|(at, row)| Task {
+                    id: format!("eval-{at}"),
+                    prompt: row.prompt.clone(),
+                    references: vec![row.response.clone()],
+                    tests: Vec::new(),
+                }),
+        );
         let mut train_tasks = train.tasks;
         train_tasks.extend(demonstrations.iter().enumerate().map(|(at, row)| Task {
             id: format!("train-{at}"),
@@ -241,5 +246,8 @@ pub fn has_files(config: &Config) -> bool {
         &config.data.eval_data_path,
         &config.data.human_feedback_path,
     ];
-    paths.into_iter().any(|path| path.as_deref().is_some_and(|path: &Path| !path.as_os_str().is_empty()))
+    paths.into_iter().any(|path| {
+        path.as_deref()
+            .is_some_and(|path: &Path| !path.as_os_str().is_empty())
+    })
 }

@@ -15,24 +15,40 @@ const TRACES: [&str; 3] = ["config.json", "metrics.jsonl", "summary.json"];
 pub struct RunFolder(PathBuf);
 
 impl RunFolder {
+    /// Refuses a folder that holds an earlier run, unless that is to be replaced.
+    ///
     /// # Errors
-    /// The folder holds an earlier run and `overwrite` is off, or can't be written.
-    pub fn create(folder: &Path, overwrite: bool) -> Result<Self, Error> {
-        let used = TRACES.iter().any(|file| folder.join(file).exists());
-        if used && !overwrite {
-            return Err(Error::Input(format!(
-                "the output folder `{}` holds an earlier run\nhint: name another with --output-dir or --experiment-name, or replace it with --overwrite",
-                folder.display()
-            )));
+    /// It does, and `overwrite` is off.
+    pub fn check(folder: &Path, overwrite: bool) -> Result<(), Error> {
+        if overwrite || !TRACES.iter().any(|file| folder.join(file).exists()) {
+            return Ok(());
         }
-        let this = Self(folder.to_owned());
-        std::fs::create_dir_all(folder).map_err(|error| this.write_error("output folder", "", error))?;
-        if used {
-            for file in TRACES.iter().chain(&["completions.jsonl", "manifest.json"]) {
-                let _ = std::fs::remove_file(folder.join(file));
+        Err(Error::Input(format!(
+            "the output folder `{}` holds an earlier run\nhint: name another with --output-dir or --experiment-name, or replace it with --overwrite",
+            folder.display()
+        )))
+    }
+
+    /// Makes the folder and takes what an earlier run left out of the way.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn create(folder: &Path) -> Result<Self, Error> {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            Error::Input(format!(
+                "the output folder `{}` can't be made: {error}\nhint: name a folder that can be written with --output-dir",
+                folder.display()
+            ))
+        })?;
+        for file in TRACES.iter().chain(&["completions.jsonl", "manifest.json"]) {
+            match std::fs::remove_file(folder.join(file)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Self(folder.to_owned()).write_error("earlier result", file, error));
+                }
+                _ => {}
             }
         }
-        Ok(this)
+        Ok(Self(folder.to_owned()))
     }
 
     /// A file of the run; the folder itself for an empty name.

@@ -59,7 +59,9 @@ pub enum Error {
         doing: String,
         source: candle_core::Error,
     },
-    #[error("metric `{metric}` failed on every sample: {failure}\nhint: `rlhf plugin inspect` shows whether it works at all")]
+    #[error(
+        "metric `{metric}` failed on every sample: {failure}\nhint: `rlhf plugin inspect` shows whether it works at all"
+    )]
     Metric { metric: String, failure: Failure },
     #[error("{what} `{path}`: {source}")]
     Write {
@@ -78,7 +80,9 @@ impl Error {
             Error::Weights(error) => error.hint(),
             Error::Tokenizer(error) => error.hint(),
             Error::Trainer(error) => error.hint(),
-            Error::Write { .. } => Some("check that the folder can be written and the disk has room".into()),
+            Error::Write { .. } => {
+                Some("check that the folder can be written and the disk has room".into())
+            }
             _ => None,
         }
     }
@@ -142,12 +146,18 @@ impl Plan {
         let examples = Examples::gather(&config, adapters.as_ref())?;
         let source = Source::of(&config.model.base_model_name)?;
         if examples.preferences.is_none()
-            && !metrics.iter().any(|metric| metric.name() == config.preferences.metric)
+            && !metrics
+                .iter()
+                .any(|metric| metric.name() == config.preferences.metric)
         {
             return Err(Error::Input(format!(
                 "the data have no preferences, and the metric `{}` that would rank the model's own samples is not among {}\nhint: set `preferences.metric` to one of them",
                 config.preferences.metric,
-                metrics.iter().map(Metric::name).collect::<Vec<_>>().join(", "),
+                metrics
+                    .iter()
+                    .map(Metric::name)
+                    .collect::<Vec<_>>()
+                    .join(", "),
             )));
         }
         Ok(Self {
@@ -227,11 +237,13 @@ impl Plan {
         console: Box<dyn Tracker>,
         interrupt: &AtomicBool,
     ) -> Result<Summary, Error> {
-        let folder = RunFolder::create(&self.config.run_folder(), overwrite)?;
+        let path = self.config.run_folder();
+        RunFolder::check(&path, overwrite)?;
+        let policy = Policy::load(&self.source, self.config.seed, &self.device)?;
+        let folder = RunFolder::create(&path)?;
         folder.json("config.json", &self.config)?;
         let jsonl = Jsonl::create(&folder.path("metrics.jsonl"))
             .map_err(|error| folder.write_error("metrics", "metrics.jsonl", error))?;
-        let policy = Policy::load(&self.source, self.config.seed, &self.device)?;
         let mut run = Run {
             plan: &self,
             folder: &folder,
@@ -570,7 +582,10 @@ fn by_kind(
 
 /// Loads the metrics given by `--plugin`, then those of the configuration that
 /// they don't replace. A metric that only has a target is used if it is there.
-#[allow(clippy::type_complexity, reason = "two lists, named where they are used")]
+#[allow(
+    clippy::type_complexity,
+    reason = "two lists, named where they are used"
+)]
 fn load_metrics(
     runtime: &Arc<Runtime>,
     config: &Config,

@@ -49,10 +49,13 @@ impl Policy {
         match source {
             Source::TinyCode => {
                 let tokenizer = tiny_code_tokenizer();
-                let model = Llama::init(tiny_code_config(&tokenizer), seed, device).map_err(|source| Error::Tensor {
-                    doing: "initialising builtin:tiny-code".into(),
-                    source,
-                })?;
+                let model =
+                    Llama::init(tiny_code_config(&tokenizer), seed, device).map_err(|source| {
+                        Error::Tensor {
+                            doing: "initialising builtin:tiny-code".into(),
+                            source,
+                        }
+                    })?;
                 Ok(Self { model, tokenizer })
             }
             Source::Folder(folder) => Ok(Self {
@@ -80,7 +83,8 @@ fn tiny_code_tokenizer() -> Tokenizer {
         eos: vec![1],
         pad: Some(0),
     };
-    Tokenizer::from_bytes(json, specials).expect("the shipped tokenizer loads; see the tests of `data::builtin`")
+    Tokenizer::from_bytes(json, specials)
+        .expect("the shipped tokenizer loads; see the tests of `data::builtin`")
 }
 
 /// A Llama of about a million parameters: the smallest that learns the

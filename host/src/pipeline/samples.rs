@@ -42,8 +42,7 @@ impl Run<'_> {
             let settings = &plan.config.preferences;
             let per_prompt = settings.samples_per_prompt;
             let prompts = run.prompts(tasks)?;
-            let responses =
-                run.generate(stage, &prompts, per_prompt, &plan.config.generation)?;
+            let responses = run.generate(stage, &prompts, per_prompt, &plan.config.generation)?;
             let samples: Vec<Sample> = responses
                 .iter()
                 .map(|response| run.sample(&tasks[response.prompt], response))

@@ -194,11 +194,10 @@ impl DataAdapter {
     fn start(&self) -> Result<(Store<State>, data_adapter_plugin::DataAdapterPlugin), Failure> {
         let engine = self.component.runtime.engine();
         let name = self.component.label();
-        let mut store = store(engine, &name, &self.limits, self.budget()).map_err(|error| {
-            Failure::Trap {
+        let mut store =
+            store(engine, &name, &self.limits, self.budget()).map_err(|error| Failure::Trap {
                 message: format!("{error:#}"),
-            }
-        })?;
+            })?;
         match self.pre.instantiate(&mut store) {
             Ok(world) => Ok((store, world)),
             Err(error) => Err(Failure::classify(&error, store.data(), &self.limits)),
@@ -256,7 +255,11 @@ impl Iterator for Rows<'_> {
         match rows {
             Ok(rows) => {
                 self.ended = rows.is_empty();
-                self.ready = rows.into_iter().map(v0_1::row).collect::<Vec<_>>().into_iter();
+                self.ready = rows
+                    .into_iter()
+                    .map(v0_1::row)
+                    .collect::<Vec<_>>()
+                    .into_iter();
                 self.ready.next().map(Ok)
             }
             Err(failure) => {

@@ -57,9 +57,12 @@ impl Spec {
                 return Err(error(format!("`{part}` is not key=value"), form));
             };
             let number = || {
-                value
-                    .parse::<u64>()
-                    .map_err(|_| error(format!("`{key}` needs a whole number, found `{value}`"), form))
+                value.parse::<u64>().map_err(|_| {
+                    error(
+                        format!("`{key}` needs a whole number, found `{value}`"),
+                        form,
+                    )
+                })
             };
             match key {
                 "name" => {

@@ -38,7 +38,9 @@ impl Runtime {
         let engine = Engine::new(&config(true))
             .or_else(|error| {
                 // The pool reserves address space in advance, which a tight ulimit refuses.
-                tracing::debug!("no pooling allocator ({error:#}): instances are allocated on demand");
+                tracing::debug!(
+                    "no pooling allocator ({error:#}): instances are allocated on demand"
+                );
                 Engine::new(&config(false))
             })
             .map_err(|error| Error::Engine(format!("{error:#}")))?;
@@ -100,14 +102,19 @@ impl Runtime {
             return wasmtime::component::Component::new(&self.engine, bytes);
         };
         let mut hasher = DefaultHasher::new();
-        self.engine.precompile_compatibility_hash().hash(&mut hasher);
+        self.engine
+            .precompile_compatibility_hash()
+            .hash(&mut hasher);
         let file = cache.join(format!("{sha256}-{:016x}.cwasm", hasher.finish()));
         if let Some(component) = self.cached(&file) {
             return Ok(component);
         }
         let component = wasmtime::component::Component::new(&self.engine, bytes)?;
         if let Err(error) = store_private(cache, &file, &component.serialize()?) {
-            tracing::debug!("compiled component not cached in {}: {error}", cache.display());
+            tracing::debug!(
+                "compiled component not cached in {}: {error}",
+                cache.display()
+            );
         }
         Ok(component)
     }
@@ -123,7 +130,10 @@ impl Runtime {
         match unsafe { wasmtime::component::Component::deserialize_file(&self.engine, file) } {
             Ok(component) => Some(component),
             Err(error) => {
-                tracing::debug!("cached component {} is not usable: {error:#}", file.display());
+                tracing::debug!(
+                    "cached component {} is not usable: {error:#}",
+                    file.display()
+                );
                 None
             }
         }

@@ -40,7 +40,10 @@ pub fn check(component: &Component, granted: &BTreeSet<Grant>) -> Result<(), Err
         };
         if let Some(wasi) = import.strip_prefix("wasi:") {
             // Linked, and empty. 0.3 is another ABI.
-            if wasi.split_once('@').is_some_and(|(_, version)| version.starts_with("0.2.")) {
+            if wasi
+                .split_once('@')
+                .is_some_and(|(_, version)| version.starts_with("0.2."))
+            {
                 continue;
             }
             return Err(unknown("plugins use WASI 0.2; build for wasm32-wasip2"));

@@ -191,8 +191,8 @@ impl Metric {
         std::thread::scope(|scope| {
             for _ in 0..workers.min(chunks.len()) {
                 scope.spawn(|| {
-                    while let Some(at) = Some(next.fetch_add(1, Ordering::Relaxed))
-                        .filter(|at| *at < chunks.len())
+                    while let Some(at) =
+                        Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < chunks.len())
                     {
                         let measured = self.measure_chunk(chunks[at]);
                         *results[at].lock().unwrap_or_else(PoisonError::into_inner) = measured;
@@ -226,7 +226,10 @@ impl Metric {
         let results = self.with_instance(|instance, limits| {
             let budget = Budget::for_samples(limits, samples.len());
             guarded(&mut instance.store, limits, budget, |store| {
-                instance.world.rlhf_plugin_metric().call_measure(store, &raw)
+                instance
+                    .world
+                    .rlhf_plugin_metric()
+                    .call_measure(store, &raw)
             })
         })?;
         if results.len() != samples.len() {
@@ -391,11 +394,10 @@ fn start(
     limits: &Limits,
 ) -> Result<Instance, Failure> {
     let engine = component.runtime.engine();
-    let mut store = store(engine, name, limits, Budget::for_call(limits)).map_err(|error| {
-        Failure::Trap {
+    let mut store =
+        store(engine, name, limits, Budget::for_call(limits)).map_err(|error| Failure::Trap {
             message: format!("{error:#}"),
-        }
-    })?;
+        })?;
     match pre.instantiate(&mut store) {
         Ok(world) => Ok(Instance { store, world }),
         Err(error) => Err(Failure::classify(&error, store.data(), limits)),
@@ -404,8 +406,8 @@ fn start(
 
 /// A plugin's name before it has told its own.
 fn label_of(path: &Path) -> String {
-    path.file_stem()
-        .map_or_else(|| path.display().to_string(), |stem| {
-            stem.to_string_lossy().into_owned()
-        })
+    path.file_stem().map_or_else(
+        || path.display().to_string(),
+        |stem| stem.to_string_lossy().into_owned(),
+    )
 }

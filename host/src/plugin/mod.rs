@@ -70,7 +70,9 @@ pub enum Error {
         interface: String,
         short: String,
     },
-    #[error("plugin `{plugin}` asks for `{interface}`, which this host does not offer\nhint: {hint}")]
+    #[error(
+        "plugin `{plugin}` asks for `{interface}`, which this host does not offer\nhint: {hint}"
+    )]
     UnknownInterface {
         plugin: String,
         interface: String,
@@ -95,7 +97,9 @@ pub enum Error {
         call: &'static str,
         failure: Failure,
     },
-    #[error("two plugins are named `{name}`: {first} and {second}\nhint: give one another name with `--plugin PATH,name=NAME`")]
+    #[error(
+        "two plugins are named `{name}`: {first} and {second}\nhint: give one another name with `--plugin PATH,name=NAME`"
+    )]
     SameName {
         name: String,
         first: PathBuf,

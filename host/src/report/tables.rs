@@ -78,7 +78,8 @@ pub fn metrics(results: &[MetricResult]) -> String {
             );
             continue;
         };
-        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+        let number =
+            |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
         let _ = write!(
             out,
             "  {:22} {value:8.4} {:>21}  corpus {}  mean {}",

@@ -24,7 +24,11 @@ pub struct Stop<'a> {
 impl Stop<'_> {
     /// Stops at tokens only.
     pub fn tokens(tokens: &[u32]) -> Stop<'_> {
-        Stop { tokens, strings: &[], decode: &|_| String::new() }
+        Stop {
+            tokens,
+            strings: &[],
+            decode: &|_| String::new(),
+        }
     }
 
     fn reason(&self, ids: &[u32]) -> Option<FinishReason> {
@@ -36,7 +40,10 @@ impl Stop<'_> {
         // A token is at least one byte of text, or none: what the last token completes lies in
         // the last `longest` tokens that have text, so a few more are looked at.
         let tail = (self.decode)(&ids[ids.len().saturating_sub(longest + 8)..]);
-        let found = self.strings.iter().position(|s| !s.is_empty() && tail.contains(s.as_str()))?;
+        let found = self
+            .strings
+            .iter()
+            .position(|s| !s.is_empty() && tail.contains(s.as_str()))?;
         Some(FinishReason::StopString(found))
     }
 }
@@ -102,8 +109,14 @@ pub fn generate(
         return Ok(Vec::new());
     }
     let context = model.context();
-    if let Some(i) = prompts.iter().position(|p| p.is_empty() || p.len() >= context) {
-        bail!("prompt {i} has {} tokens, the model's context {context}", prompts[i].len());
+    if let Some(i) = prompts
+        .iter()
+        .position(|p| p.is_empty() || p.len() >= context)
+    {
+        bail!(
+            "prompt {i} has {} tokens, the model's context {context}",
+            prompts[i].len()
+        );
     }
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let capacity = (longest + config.max_new_tokens).min(context);
@@ -111,7 +124,11 @@ pub fn generate(
     // One slot more holds the prompt that is being sampled from: its samples copy it.
     let mut cache = model.cache(slots + 1, capacity)?;
     let mut decoder = Decoder {
-        sampling: Sampling { temperature: config.temperature, top_k: config.top_k, top_p: config.top_p },
+        sampling: Sampling {
+            temperature: config.temperature,
+            top_k: config.top_k,
+            top_p: config.top_p,
+        },
         stop,
         config,
         capacity,
@@ -119,7 +136,9 @@ pub fn generate(
         free: (0..slots).rev().collect(),
         done: Vec::with_capacity(total),
     };
-    let mut next = (0..prompts.len()).flat_map(|p| (0..samples_per_prompt).map(move |s| (p, s))).peekable();
+    let mut next = (0..prompts.len())
+        .flat_map(|p| (0..samples_per_prompt).map(move |s| (p, s)))
+        .peekable();
     let mut prefilled: Option<(usize, Vec<f32>)> = None;
     loop {
         while !decoder.free.is_empty()
@@ -133,7 +152,14 @@ pub fn generate(
             let rng = Stream::new(seed, Purpose::Sampling, prompt as u64, sample as u64);
             let slot = decoder.free.pop().expect("checked by the loop");
             cache.copy_row(slots, slot)?;
-            let row = Row { slot, prompt, sample, rng, ids: Vec::new(), logprobs: Vec::new() };
+            let row = Row {
+                slot,
+                prompt,
+                sample,
+                rng,
+                ids: Vec::new(),
+                logprobs: Vec::new(),
+            };
             decoder.start(row, logits, prompts[prompt].len());
         }
         if !progress(decoder.done.len()) || decoder.rows.is_empty() {
@@ -164,15 +190,29 @@ impl Decoder<'_> {
     }
 
     /// One token for every row.
-    fn step(&mut self, model: &dyn CausalLm, cache: &mut Cache, prompts: &[Vec<u32>]) -> Result<()> {
+    fn step(
+        &mut self,
+        model: &dyn CausalLm,
+        cache: &mut Cache,
+        prompts: &[Vec<u32>],
+    ) -> Result<()> {
         let slots: Vec<usize> = self.rows.iter().map(|r| r.slot).collect();
-        let ids: Vec<u32> = self.rows.iter().map(|r| *r.ids.last().expect("a started row has a token")).collect();
-        let logits = model.decode(cache, &slots, &ids)?.flatten_all()?.to_vec1::<f32>()?;
+        let ids: Vec<u32> = self
+            .rows
+            .iter()
+            .map(|r| *r.ids.last().expect("a started row has a token"))
+            .collect();
+        let logits = model
+            .decode(cache, &slots, &ids)?
+            .flatten_all()?
+            .to_vec1::<f32>()?;
         let sampling = self.sampling;
-        self.rows.par_iter_mut().zip(logits.par_chunks(model.vocabulary())).for_each_init(
-            Sampler::default,
-            |sampler, (row, logits)| row.draw(sampler, logits, &sampling),
-        );
+        self.rows
+            .par_iter_mut()
+            .zip(logits.par_chunks(model.vocabulary()))
+            .for_each_init(Sampler::default, |sampler, (row, logits)| {
+                row.draw(sampler, logits, &sampling)
+            });
         for row in std::mem::take(&mut self.rows) {
             let prompt_len = prompts[row.prompt].len();
             self.place(row, prompt_len);
@@ -182,14 +222,30 @@ impl Decoder<'_> {
 
     /// Keeps a row that goes on; finishes one that does not.
     fn place(&mut self, row: Row, prompt_len: usize) {
-        let full = row.ids.len() >= self.config.max_new_tokens || prompt_len + row.ids.len() >= self.capacity;
-        let finish = self.stop.reason(&row.ids).or(full.then_some(FinishReason::Length));
+        let full = row.ids.len() >= self.config.max_new_tokens
+            || prompt_len + row.ids.len() >= self.capacity;
+        let finish = self
+            .stop
+            .reason(&row.ids)
+            .or(full.then_some(FinishReason::Length));
         match finish {
             None => self.rows.push(row),
             Some(finish) => {
                 self.free.push(row.slot);
-                let Row { prompt, sample, ids, logprobs, .. } = row;
-                self.done.push(Response { prompt, sample, ids, logprobs, finish });
+                let Row {
+                    prompt,
+                    sample,
+                    ids,
+                    logprobs,
+                    ..
+                } = row;
+                self.done.push(Response {
+                    prompt,
+                    sample,
+                    ids,
+                    logprobs,
+                    finish,
+                });
             }
         }
     }
@@ -230,7 +286,13 @@ mod tests {
     }
 
     fn config(batch_size: usize, temperature: f64) -> Generation {
-        Generation { max_new_tokens: 9, temperature, top_k: 0, top_p: 1.0, batch_size }
+        Generation {
+            max_new_tokens: 9,
+            temperature,
+            top_k: 0,
+            top_p: 1.0,
+            batch_size,
+        }
     }
 
     fn prompts() -> Vec<Vec<u32>> {
@@ -249,7 +311,12 @@ mod tests {
             assert_eq!(run(&config(batch, 1.0), &Stop::tokens(&[2])), alone);
         }
         let order: Vec<_> = alone.iter().map(|r| (r.prompt, r.sample)).collect();
-        assert_eq!(order, (0..3).flat_map(|p| (0..3).map(move |s| (p, s))).collect::<Vec<_>>());
+        assert_eq!(
+            order,
+            (0..3)
+                .flat_map(|p| (0..3).map(move |s| (p, s)))
+                .collect::<Vec<_>>()
+        );
         assert!(alone[0].ids != alone[1].ids);
     }
 
@@ -258,8 +325,12 @@ mod tests {
     fn logprobs_are_the_models_own() {
         for temperature in [0.0, 0.5] {
             for response in run(&config(4, temperature), &Stop::tokens(&[2])) {
-                let again = logprobs::response_logprobs(&model(), &prompts()[response.prompt], &[&response.ids])
-                    .expect("computes");
+                let again = logprobs::response_logprobs(
+                    &model(),
+                    &prompts()[response.prompt],
+                    &[&response.ids],
+                )
+                .expect("computes");
                 for (a, b) in response.logprobs.iter().zip(&again[0]) {
                     assert!((a - b).abs() < 1e-5, "{a} {b}");
                 }
@@ -273,20 +344,35 @@ mod tests {
         for response in run(&config(4, 1.0), &Stop::tokens(&[2, 3])) {
             let stops = response.ids.iter().filter(|id| [2, 3].contains(id)).count();
             match response.finish {
-                FinishReason::Eos => assert!(stops == 1 && [2, 3].contains(response.ids.last().expect("tokens"))),
+                FinishReason::Eos => {
+                    assert!(stops == 1 && [2, 3].contains(response.ids.last().expect("tokens")))
+                }
                 _ => assert!(stops == 0 && response.ids.len() == 9),
             }
         }
-        let decode = |ids: &[u32]| ids.iter().map(|id| char::from(b'a' + *id as u8)).collect::<String>();
+        let decode = |ids: &[u32]| {
+            ids.iter()
+                .map(|id| char::from(b'a' + *id as u8))
+                .collect::<String>()
+        };
         let free = run(&config(4, 1.0), &Stop::tokens(&[]));
         let text = decode(&free[0].ids);
         let strings = ["never".to_owned(), text[3..5].to_owned()];
-        let stop = Stop { tokens: &[], strings: &strings, decode: &decode };
+        let stop = Stop {
+            tokens: &[],
+            strings: &strings,
+            decode: &decode,
+        };
         let stopped = &run(&config(4, 1.0), &stop)[0];
         assert_eq!(stopped.finish, FinishReason::StopString(1));
-        assert!(decode(&stopped.ids).ends_with(&text[3..5]) && text.starts_with(&decode(&stopped.ids)));
+        assert!(
+            decode(&stopped.ids).ends_with(&text[3..5]) && text.starts_with(&decode(&stopped.ids))
+        );
         // The context of 24 tokens ends a response as well.
-        let long = Generation { max_new_tokens: 100, ..config(4, 1.0) };
+        let long = Generation {
+            max_new_tokens: 100,
+            ..config(4, 1.0)
+        };
         for response in run(&long, &Stop::tokens(&[])) {
             assert_eq!(response.ids.len() + prompts()[response.prompt].len(), 24);
             assert_eq!(response.finish, FinishReason::Length);
@@ -296,9 +382,28 @@ mod tests {
     // Would catch an interrupt that is not heard.
     #[test]
     fn an_interrupt_keeps_what_is_done() {
-        let some = generate(&model(), &prompts(), 3, &config(2, 1.0), &Stop::tokens(&[2]), 11, &mut |done| done < 4)
-            .expect("generates");
+        let some = generate(
+            &model(),
+            &prompts(),
+            3,
+            &config(2, 1.0),
+            &Stop::tokens(&[2]),
+            11,
+            &mut |done| done < 4,
+        )
+        .expect("generates");
         assert!((4..9).contains(&some.len()), "{}", some.len());
-        assert!(generate(&model(), &[vec![]], 1, &config(2, 1.0), &Stop::tokens(&[]), 1, &mut |_| true).is_err());
+        assert!(
+            generate(
+                &model(),
+                &[vec![]],
+                1,
+                &config(2, 1.0),
+                &Stop::tokens(&[]),
+                1,
+                &mut |_| true
+            )
+            .is_err()
+        );
     }
 }

@@ -26,7 +26,11 @@ pub struct Sampler {
 impl Sampler {
     /// A token and its log-probability under the unchanged logits.
     pub fn sample(&mut self, logits: &[f32], sampling: &Sampling, rng: &mut Stream) -> (u32, f32) {
-        let id = if sampling.temperature == 0.0 { greedy(logits) } else { self.draw(logits, sampling, rng.uniform()) };
+        let id = if sampling.temperature == 0.0 {
+            greedy(logits)
+        } else {
+            self.draw(logits, sampling, rng.uniform())
+        };
         (id, logits[id as usize] - log_sum_exp(logits))
     }
 
@@ -46,20 +50,32 @@ impl Sampler {
             self.scratch.clear();
             self.scratch.extend_from_slice(logits);
             let at = sampling.top_k - 1;
-            let (_, kth, _) = self.scratch.select_nth_unstable_by(at, |a, b| b.total_cmp(a));
+            let (_, kth, _) = self
+                .scratch
+                .select_nth_unstable_by(at, |a, b| b.total_cmp(a));
             let kth = *kth;
-            self.candidates.extend((0..).zip(logits).filter(|(_, x)| **x >= kth).map(|(id, x)| (*x, id)));
+            self.candidates.extend(
+                (0..)
+                    .zip(logits)
+                    .filter(|(_, x)| **x >= kth)
+                    .map(|(id, x)| (*x, id)),
+            );
         } else {
-            self.candidates.extend((0..).zip(logits).map(|(id, x)| (*x, id)));
+            self.candidates
+                .extend((0..).zip(logits).map(|(id, x)| (*x, id)));
         }
-        let largest = self.candidates.iter().fold(f32::NEG_INFINITY, |m, (x, _)| m.max(*x));
+        let largest = self
+            .candidates
+            .iter()
+            .fold(f32::NEG_INFINITY, |m, (x, _)| m.max(*x));
         for (x, _) in &mut self.candidates {
             *x = ((*x - largest) / temperature).exp();
         }
         if sampling.top_p < 1.0 {
             let total: f64 = self.candidates.iter().map(|(w, _)| f64::from(*w)).sum();
             // From the least likely on, all whose sum stays within 1 − p go; one always stays.
-            self.candidates.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+            self.candidates
+                .sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
             let mut sum = 0.0;
             let cut = self.candidates.iter().take_while(|(w, _)| {
                 sum += f64::from(*w) / total;
@@ -120,14 +136,22 @@ mod tests {
         let mut counts = vec![0.0; logits.len()];
         let mut sampler = Sampler::default();
         for step in 0..10_000 {
-            counts[sampler.draw(logits, &sampling, (f64::from(step) + 0.5) / 10_000.0) as usize] += 1e-4;
+            counts[sampler.draw(logits, &sampling, (f64::from(step) + 0.5) / 10_000.0) as usize] +=
+                1e-4;
         }
         counts
     }
 
     #[track_caller]
     fn check(logits: &[f32], (temperature, top_k, top_p): (f64, usize, f64), expected: &[f64]) {
-        let found = shares(logits, Sampling { temperature, top_k, top_p });
+        let found = shares(
+            logits,
+            Sampling {
+                temperature,
+                top_k,
+                top_p,
+            },
+        );
         for (a, b) in found.iter().zip(expected) {
             assert!((a - b).abs() < 2e-4, "{found:?} for {expected:?}");
         }
@@ -143,7 +167,11 @@ mod tests {
         check(&p, (0.5, 0, 1.0), &[0.0333, 0.5333, 0.1333, 0.3]);
         check(&p, (1.0, 2, 1.0), &[0.0, 0.5714, 0.0, 0.4286]);
         check(&p, (1.0, 9, 1.0), &[0.1, 0.4, 0.2, 0.3]);
-        check(&ln(&[0.25, 0.25, 0.4, 0.1]), (1.0, 2, 1.0), &[0.2778, 0.2778, 0.4444, 0.0]);
+        check(
+            &ln(&[0.25, 0.25, 0.4, 0.1]),
+            (1.0, 2, 1.0),
+            &[0.2778, 0.2778, 0.4444, 0.0],
+        );
         check(&p, (1.0, 0, 0.95), &[0.1, 0.4, 0.2, 0.3]);
         check(&p, (1.0, 0, 0.85), &[0.0, 0.4444, 0.2222, 0.3333]);
         check(&p, (1.0, 0, 0.01), &[0.0, 1.0, 0.0, 0.0]);
@@ -157,8 +185,15 @@ mod tests {
     fn the_logprob_is_untempered() {
         let logits = [0.0, 2f32.ln(), 5f32.ln()];
         let mut rng = Stream::new(1, Purpose::Sampling, 0, 0);
-        let (id, logprob) =
-            Sampler::default().sample(&logits, &Sampling { temperature: 0.0, top_k: 1, top_p: 0.1 }, &mut rng);
+        let (id, logprob) = Sampler::default().sample(
+            &logits,
+            &Sampling {
+                temperature: 0.0,
+                top_k: 1,
+                top_p: 0.1,
+            },
+            &mut rng,
+        );
         assert_eq!(id, 2);
         assert!((logprob - (5f32 / 8.0).ln()).abs() < 1e-6);
     }

@@ -29,7 +29,13 @@ pub(super) struct State {
 pub(super) struct Fingerprint(Value);
 
 impl Fingerprint {
-    pub(super) fn new(trainer: &str, examples: usize, steps: u64, seed: u64, training: &Training) -> Self {
+    pub(super) fn new(
+        trainer: &str,
+        examples: usize,
+        steps: u64,
+        seed: u64,
+        training: &Training,
+    ) -> Self {
         let mut settings = serde_json::to_value(training).expect("settings are plain values");
         if let Some(settings) = settings.as_object_mut() {
             // How often checkpoints are written changes nothing else.
@@ -48,13 +54,26 @@ impl Fingerprint {
     /// The first difference, for people.
     fn difference(&self, found: &Value) -> Option<String> {
         let pairs = |v: &Value| -> Vec<(String, Value)> {
-            let top = v.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone()));
-            let nested = v.get("training").and_then(Value::as_object).into_iter().flatten();
-            top.filter(|(k, _)| k != "training").chain(nested.map(|(k, v)| (format!("training.{k}"), v.clone()))).collect()
+            let top = v
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(k, v)| (k.clone(), v.clone()));
+            let nested = v
+                .get("training")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten();
+            top.filter(|(k, _)| k != "training")
+                .chain(nested.map(|(k, v)| (format!("training.{k}"), v.clone())))
+                .collect()
         };
         let found = pairs(found);
         pairs(&self.0).into_iter().find_map(|(key, expected)| {
-            let other = found.iter().find(|(k, _)| *k == key).map_or(Value::Null, |(_, v)| v.clone());
+            let other = found
+                .iter()
+                .find(|(k, _)| *k == key)
+                .map_or(Value::Null, |(_, v)| v.clone());
             (other != expected).then(|| format!("{key} is {other} there and {expected} here"))
         })
     }
@@ -68,7 +87,9 @@ pub(super) fn save(
     state: &State,
     fingerprint: &Fingerprint,
 ) -> Result<(), Error> {
-    let folder = checkpoints.folder.join(format!("checkpoint-{}", state.step));
+    let folder = checkpoints
+        .folder
+        .join(format!("checkpoint-{}", state.step));
     let value = json!({
         "global_step": state.step,
         "num_input_tokens_seen": state.tokens,
@@ -91,18 +112,34 @@ pub(super) fn load(
     optimizer: &mut AdamW,
     fingerprint: &Fingerprint,
 ) -> Result<State, Error> {
-    let broken = |message: String| Error::BrokenCheckpoint { folder: folder.into(), message };
-    let text = fs::read_to_string(folder.join(STATE)).map_err(|e| broken(format!("`{STATE}`: {e}")))?;
-    let value: Value = serde_json::from_str(&text).map_err(|e| broken(format!("`{STATE}` is not JSON: {e}")))?;
-    let number = |key: &str| value.get(key).and_then(Value::as_u64).ok_or_else(|| broken(format!("`{STATE}` has no `{key}`")));
-    let bits = value.get("loss_bits").and_then(Value::as_str).and_then(|bits| bits.parse().ok());
+    let broken = |message: String| Error::BrokenCheckpoint {
+        folder: folder.into(),
+        message,
+    };
+    let text =
+        fs::read_to_string(folder.join(STATE)).map_err(|e| broken(format!("`{STATE}`: {e}")))?;
+    let value: Value =
+        serde_json::from_str(&text).map_err(|e| broken(format!("`{STATE}` is not JSON: {e}")))?;
+    let number = |key: &str| {
+        value
+            .get(key)
+            .and_then(Value::as_u64)
+            .ok_or_else(|| broken(format!("`{STATE}` has no `{key}`")))
+    };
+    let bits = value
+        .get("loss_bits")
+        .and_then(Value::as_str)
+        .and_then(|bits| bits.parse().ok());
     let state = State {
         step: number("global_step")?,
         tokens: number("num_input_tokens_seen")?,
         loss: bits.map_or(f64::NAN, f64::from_bits),
     };
     if let Some(message) = fingerprint.difference(value.get("run").unwrap_or(&Value::Null)) {
-        return Err(Error::OtherRun { folder: folder.into(), message });
+        return Err(Error::OtherRun {
+            folder: folder.into(),
+            message,
+        });
     }
     let mut files = weights::Files::open(folder)?;
     for parameter in model.parameters_mut() {
@@ -117,8 +154,19 @@ pub(super) fn load(
 /// The checkpoint with the most steps in an output folder.
 pub fn latest(folder: &Path) -> Option<PathBuf> {
     let numbered = fs::read_dir(folder).ok()?.flatten().filter_map(|entry| {
-        let number: u64 = entry.file_name().to_str()?.strip_prefix("checkpoint-")?.parse().ok()?;
-        entry.path().join(STATE).is_file().then(|| (number, entry.path()))
+        let number: u64 = entry
+            .file_name()
+            .to_str()?
+            .strip_prefix("checkpoint-")?
+            .parse()
+            .ok()?;
+        entry
+            .path()
+            .join(STATE)
+            .is_file()
+            .then(|| (number, entry.path()))
     });
-    numbered.max_by_key(|(number, _)| *number).map(|(_, path)| path)
+    numbered
+        .max_by_key(|(number, _)| *number)
+        .map(|(_, path)| path)
 }

@@ -17,7 +17,12 @@ impl Demonstration {
     ///
     /// None where nothing could be learnt: the prompt or the response is empty, or the response
     /// leaves no room for a token of the prompt.
-    pub fn new(prompt: &[u32], response: &[u32], eos: Option<u32>, max_length: usize) -> Option<Self> {
+    pub fn new(
+        prompt: &[u32],
+        response: &[u32],
+        eos: Option<u32>,
+        max_length: usize,
+    ) -> Option<Self> {
         let response = with_eos(response, eos)?;
         let prompt = fitting(prompt, response.len(), max_length)?;
         Some(Self { prompt, response })
@@ -39,10 +44,20 @@ pub struct Pair {
 
 impl Pair {
     /// As [`Demonstration::new`], for both responses; the prompt makes room for the longer one.
-    pub fn new(prompt: &[u32], chosen: &[u32], rejected: &[u32], eos: Option<u32>, max_length: usize) -> Option<Self> {
+    pub fn new(
+        prompt: &[u32],
+        chosen: &[u32],
+        rejected: &[u32],
+        eos: Option<u32>,
+        max_length: usize,
+    ) -> Option<Self> {
         let (chosen, rejected) = (with_eos(chosen, eos)?, with_eos(rejected, eos)?);
         let prompt = fitting(prompt, chosen.len().max(rejected.len()), max_length)?;
-        Some(Self { prompt, chosen, rejected })
+        Some(Self {
+            prompt,
+            chosen,
+            rejected,
+        })
     }
 }
 
@@ -60,7 +75,9 @@ fn fitting(prompt: &[u32], response: usize, max_length: usize) -> Option<Vec<u32
 }
 
 /// A batch of demonstrations; targets are the response tokens, one group each.
-pub(super) fn demonstrations<'a>(examples: impl Iterator<Item = &'a Demonstration>) -> (Packed, Targets) {
+pub(super) fn demonstrations<'a>(
+    examples: impl Iterator<Item = &'a Demonstration>,
+) -> (Packed, Targets) {
     let (mut batch, mut targets) = (Packed::default(), Targets::default());
     for Demonstration { prompt, response } in examples {
         let all = batch.push(&[prompt.as_slice(), response].concat());
@@ -74,9 +91,17 @@ pub(super) fn demonstrations<'a>(examples: impl Iterator<Item = &'a Demonstratio
 /// A batch of pairs: the prompt once, its responses as branches; a pair is a group of targets.
 ///
 /// Also returns, per pair, which of the group's targets belong to the chosen response.
-pub(super) fn pairs<'a>(examples: impl Iterator<Item = &'a Pair>) -> (Packed, Targets, Vec<Range<usize>>) {
-    let (mut batch, mut targets, mut chosen_ranges) = (Packed::default(), Targets::default(), Vec::new());
-    for Pair { prompt, chosen, rejected } in examples {
+pub(super) fn pairs<'a>(
+    examples: impl Iterator<Item = &'a Pair>,
+) -> (Packed, Targets, Vec<Range<usize>>) {
+    let (mut batch, mut targets, mut chosen_ranges) =
+        (Packed::default(), Targets::default(), Vec::new());
+    for Pair {
+        prompt,
+        chosen,
+        rejected,
+    } in examples
+    {
         let (prefix, branches) = batch.push_branches(prompt, &[chosen, rejected]);
         for branch in branches {
             targets.push(&batch, prefix.end - 1, branch);
@@ -92,9 +117,19 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(prompt: &[u32], response: &[u32], max_length: usize, expected: Option<(&[u32], &[u32])>) {
+    fn check(
+        prompt: &[u32],
+        response: &[u32],
+        max_length: usize,
+        expected: Option<(&[u32], &[u32])>,
+    ) {
         let found = Demonstration::new(prompt, response, Some(9), max_length);
-        assert_eq!(found.as_ref().map(|d| (d.prompt.as_slice(), d.response.as_slice())), expected);
+        assert_eq!(
+            found
+                .as_ref()
+                .map(|d| (d.prompt.as_slice(), d.response.as_slice())),
+            expected
+        );
     }
 
     // Would catch an end that is doubled, and a truncation from the wrong side.
@@ -106,7 +141,10 @@ mod tests {
         check(&[1, 2, 3], &[4, 5], 3, None);
         check(&[], &[4, 5], 10, None);
         let pair = Pair::new(&[1, 2, 3], &[4], &[5, 6], Some(9), 5).expect("fits");
-        assert_eq!((pair.prompt, pair.chosen, pair.rejected), (vec![2, 3], vec![4, 9], vec![5, 6, 9]));
+        assert_eq!(
+            (pair.prompt, pair.chosen, pair.rejected),
+            (vec![2, 3], vec![4, 9], vec![5, 6, 9])
+        );
         assert_eq!(Demonstration::new(&[1], &[], None, 5), None);
     }
 
@@ -116,11 +154,17 @@ mod tests {
         let one = Demonstration::new(&[1, 2], &[3], Some(9), 10).expect("fits");
         let (batch, targets) = demonstrations([&one, &one].into_iter());
         assert_eq!(batch.ids, [1, 2, 3, 9, 1, 2, 3, 9]);
-        assert_eq!((targets.rows, targets.ids), (vec![1, 2, 5, 6], vec![3, 9, 3, 9]));
+        assert_eq!(
+            (targets.rows, targets.ids),
+            (vec![1, 2, 5, 6], vec![3, 9, 3, 9])
+        );
         let pair = Pair::new(&[1, 2], &[3], &[4, 5], Some(9), 10).expect("fits");
         let (batch, targets, chosen) = pairs([&pair].into_iter());
         assert_eq!(batch.ids, [1, 2, 3, 9, 4, 5, 9]);
-        assert_eq!((targets.rows, targets.ids), (vec![1, 2, 1, 4, 5], vec![3, 9, 4, 5, 9]));
+        assert_eq!(
+            (targets.rows, targets.ids),
+            (vec![1, 2, 1, 4, 5], vec![3, 9, 4, 5, 9])
+        );
         assert_eq!((targets.groups, chosen), (vec![0..5], vec![0..2]));
     }
 }

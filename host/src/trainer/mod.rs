@@ -30,7 +30,12 @@ pub enum Error {
     #[error("{trainer}: no training examples")]
     NoExamples { trainer: &'static str },
     #[error("{trainer}: {what} is {value} at step {step}")]
-    NotFinite { trainer: &'static str, what: &'static str, value: f64, step: u64 },
+    NotFinite {
+        trainer: &'static str,
+        what: &'static str,
+        value: f64,
+        step: u64,
+    },
     #[error("checkpoint `{}` belongs to another run: {message}", .folder.display())]
     OtherRun { folder: PathBuf, message: String },
     #[error("checkpoint `{}`: {message}", .folder.display())]
@@ -38,15 +43,22 @@ pub enum Error {
     #[error(transparent)]
     Weights(#[from] weights::Error),
     #[error("{doing}: {source}")]
-    Tensor { doing: String, source: candle_core::Error },
+    Tensor {
+        doing: String,
+        source: candle_core::Error,
+    },
 }
 
 impl Error {
     /// What to do next, where there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFinite { .. } => Some("a lower `training.learning_rate` or `training.max_grad_norm` may help".into()),
-            Self::OtherRun { .. } => Some("resume with the settings, data and seed that the checkpoint was made with".into()),
+            Self::NotFinite { .. } => {
+                Some("a lower `training.learning_rate` or `training.max_grad_norm` may help".into())
+            }
+            Self::OtherRun { .. } => Some(
+                "resume with the settings, data and seed that the checkpoint was made with".into(),
+            ),
             Self::Weights(error) => error.hint(),
             Self::NoExamples { .. } | Self::BrokenCheckpoint { .. } | Self::Tensor { .. } => None,
         }
@@ -55,7 +67,10 @@ impl Error {
 
 /// Says what was being done when a tensor operation failed.
 pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(candle_core::Error) -> Error {
-    move |source| Error::Tensor { doing: what.into(), source }
+    move |source| Error::Tensor {
+        doing: what.into(),
+        source,
+    }
 }
 
 /// What a run hands to each of its trainers.
@@ -147,13 +162,26 @@ impl Plan {
         let per_step = training.batch_size.max(1) * training.gradient_accumulation_steps.max(1);
         let steps_per_epoch = examples.div_ceil(per_step);
         let all = (training.epochs as u64).saturating_mul(steps_per_epoch as u64);
-        let steps = if training.steps > 0 { all.min(training.steps as u64) } else { all };
-        Self { examples, per_step, steps_per_epoch, steps, seed }
+        let steps = if training.steps > 0 {
+            all.min(training.steps as u64)
+        } else {
+            all
+        };
+        Self {
+            examples,
+            per_step,
+            steps_per_epoch,
+            steps,
+            seed,
+        }
     }
 
     /// Examples of step `step`, counted from 0. Each epoch has an order of its own.
     fn examples(&self, step: u64) -> Vec<usize> {
-        let (epoch, within) = (step / self.steps_per_epoch as u64, step as usize % self.steps_per_epoch);
+        let (epoch, within) = (
+            step / self.steps_per_epoch as u64,
+            step as usize % self.steps_per_epoch,
+        );
         let order = Stream::new(self.seed, Purpose::Shuffle, epoch, 0).permutation(self.examples);
         let start = within * self.per_step;
         order[start..(start + self.per_step).min(self.examples)].to_vec()
@@ -161,16 +189,27 @@ impl Plan {
 }
 
 /// The loop that all trainers share.
-fn train<T: Task>(model: &mut dyn CausalLm, task: &T, training: &Training, run: &mut Run) -> Result<Outcome, Error> {
+fn train<T: Task>(
+    model: &mut dyn CausalLm,
+    task: &T,
+    training: &Training,
+    run: &mut Run,
+) -> Result<Outcome, Error> {
     let plan = Plan::new(task.len(), training, run.seed);
     if plan.steps == 0 {
         return Err(Error::NoExamples { trainer: T::NAME });
     }
     let schedule = LearningRate::new(training, plan.steps);
-    let fingerprint = checkpoint::Fingerprint::new(T::NAME, task.len(), plan.steps, run.seed, training);
-    let mut state = State { step: 0, tokens: 0, loss: f64::NAN };
+    let fingerprint =
+        checkpoint::Fingerprint::new(T::NAME, task.len(), plan.steps, run.seed, training);
+    let mut state = State {
+        step: 0,
+        tokens: 0,
+        loss: f64::NAN,
+    };
     model.train().map_err(doing("making room for gradients"))?;
-    let mut optimizer = AdamW::new(model, training).map_err(doing("making room for the optimizer"))?;
+    let mut optimizer =
+        AdamW::new(model, training).map_err(doing("making room for the optimizer"))?;
     if let Some(folder) = run.checkpoints.as_ref().and_then(|c| c.resume.clone()) {
         state = checkpoint::load(&folder, model, &mut optimizer, &fingerprint)?;
     }
@@ -191,14 +230,33 @@ fn train<T: Task>(model: &mut dyn CausalLm, task: &T, training: &Training, run: 
             break;
         }
         let learning_rate = schedule.at(state.step);
-        let stats = one_step(model, task, &plan.examples(state.step), training, state.step + 1)?;
+        let stats = one_step(
+            model,
+            task,
+            &plan.examples(state.step),
+            training,
+            state.step + 1,
+        )?;
         let norm = optimizer
             .step(model, learning_rate, training.max_grad_norm)
-            .map_err(doing(format!("{}: optimizer step {}", T::NAME, state.step + 1)))?;
+            .map_err(doing(format!(
+                "{}: optimizer step {}",
+                T::NAME,
+                state.step + 1
+            )))?;
         if !norm.is_finite() {
-            return Err(Error::NotFinite { trainer: T::NAME, what: "the gradient's norm", value: norm, step: state.step + 1 });
+            return Err(Error::NotFinite {
+                trainer: T::NAME,
+                what: "the gradient's norm",
+                value: norm,
+                step: state.step + 1,
+            });
         }
-        state = State { step: state.step + 1, tokens: state.tokens + stats.tokens, loss: stats.loss };
+        state = State {
+            step: state.step + 1,
+            tokens: state.tokens + stats.tokens,
+            loss: stats.loss,
+        };
         let mut values = vec![
             ("loss", stats.loss),
             ("grad_norm", norm),
@@ -214,7 +272,12 @@ fn train<T: Task>(model: &mut dyn CausalLm, task: &T, training: &Training, run: 
         }
     }
     save(model, &optimizer, &state)?;
-    Ok(Outcome { steps: state.step, interrupted, final_loss: state.loss, tokens: state.tokens })
+    Ok(Outcome {
+        steps: state.step,
+        interrupted,
+        final_loss: state.loss,
+        tokens: state.tokens,
+    })
 }
 
 fn one_step<T: Task>(
@@ -227,9 +290,18 @@ fn one_step<T: Task>(
     let mut stats = Stats::default();
     for micro in examples.chunks(training.batch_size.max(1)) {
         task.accumulate(model, examples, micro, &mut stats)
-            .map_err(doing(format!("{}: step {number}, {} examples", T::NAME, micro.len())))?;
+            .map_err(doing(format!(
+                "{}: step {number}, {} examples",
+                T::NAME,
+                micro.len()
+            )))?;
         if !stats.loss.is_finite() {
-            return Err(Error::NotFinite { trainer: T::NAME, what: "the loss", value: stats.loss, step: number });
+            return Err(Error::NotFinite {
+                trainer: T::NAME,
+                what: "the loss",
+                value: stats.loss,
+                step: number,
+            });
         }
     }
     Ok(stats)
@@ -265,7 +337,8 @@ mod tests {
 
     /// Copy the last prompt token twice.
     fn demonstrations() -> Vec<Demonstration> {
-        let one = |i: u32| Demonstration::new(&[3, 4 + i * 7 % 30, 4 + i], &[4 + i, 4 + i], Some(2), 16);
+        let one =
+            |i: u32| Demonstration::new(&[3, 4 + i * 7 % 30, 4 + i], &[4 + i, 4 + i], Some(2), 16);
         (0..22).map(|i| one(i).expect("fits")).collect()
     }
 
@@ -295,7 +368,12 @@ mod tests {
 
     impl<'a> Recorder<'a> {
         fn new(interrupt: &'a AtomicBool) -> Self {
-            Self { losses: Vec::new(), tags: Vec::new(), interrupt, at: u64::MAX }
+            Self {
+                losses: Vec::new(),
+                tags: Vec::new(),
+                interrupt,
+                at: u64::MAX,
+            }
         }
     }
 
@@ -303,7 +381,12 @@ mod tests {
         fn stage(&mut self, _name: &str, _total: u64, _unit: &str) {}
         fn progress(&mut self, _done: u64) {}
         fn log(&mut self, step: u64, values: &[(&str, f64)]) {
-            self.losses.extend(values.iter().filter(|(tag, _)| *tag == "loss").map(|(_, v)| *v));
+            self.losses.extend(
+                values
+                    .iter()
+                    .filter(|(tag, _)| *tag == "loss")
+                    .map(|(_, v)| *v),
+            );
             self.tags = values.iter().map(|(tag, _)| (*tag).to_owned()).collect();
             if step == self.at {
                 self.interrupt.store(true, Ordering::Relaxed);
@@ -313,17 +396,39 @@ mod tests {
     }
 
     fn bits(model: &Llama) -> Vec<u32> {
-        let values = |t: &candle_core::Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32");
-        model.parameters().iter().flat_map(|p| values(&p.value)).map(f32::to_bits).collect()
+        let values = |t: &candle_core::Tensor| {
+            t.flatten_all()
+                .and_then(|t| t.to_vec1::<f32>())
+                .expect("f32")
+        };
+        model
+            .parameters()
+            .iter()
+            .flat_map(|p| values(&p.value))
+            .map(f32::to_bits)
+            .collect()
     }
 
     /// Trains a fresh model on demonstrations; its losses and weights.
-    fn warm_up(training: &Training, checkpoints: Option<Checkpoints>, stop_at: u64) -> (Vec<f64>, Vec<u32>, Outcome) {
+    fn warm_up(
+        training: &Training,
+        checkpoints: Option<Checkpoints>,
+        stop_at: u64,
+    ) -> (Vec<f64>, Vec<u32>, Outcome) {
         let interrupt = AtomicBool::new(false);
-        let mut tracker = Recorder { at: stop_at, ..Recorder::new(&interrupt) };
+        let mut tracker = Recorder {
+            at: stop_at,
+            ..Recorder::new(&interrupt)
+        };
         let mut model = model();
-        let mut run = Run { seed: 3, interrupt: &interrupt, tracker: &mut tracker, checkpoints };
-        let outcome = sft::train(&mut model, &demonstrations(), training, &mut run).expect("trains");
+        let mut run = Run {
+            seed: 3,
+            interrupt: &interrupt,
+            tracker: &mut tracker,
+            checkpoints,
+        };
+        let outcome =
+            sft::train(&mut model, &demonstrations(), training, &mut run).expect("trains");
         (tracker.losses, bits(&model), outcome)
     }
 
@@ -331,7 +436,10 @@ mod tests {
     #[test]
     fn warm_up_learns_and_repeats() {
         let (losses, weights, outcome) = warm_up(&training(), None, u64::MAX);
-        assert_eq!((losses.len(), outcome.steps, outcome.interrupted), (60, 60, false));
+        assert_eq!(
+            (losses.len(), outcome.steps, outcome.interrupted),
+            (60, 60, false)
+        );
         assert!(losses[0] > 3.0 && outcome.final_loss < 1.2, "{losses:?}");
         assert_eq!(weights, warm_up(&training(), None, u64::MAX).1);
     }
@@ -340,7 +448,11 @@ mod tests {
     #[test]
     fn accumulation_equals_the_large_batch() {
         let large = warm_up(&training(), None, u64::MAX).0;
-        let small = Training { batch_size: 1, gradient_accumulation_steps: 4, ..training() };
+        let small = Training {
+            batch_size: 1,
+            gradient_accumulation_steps: 4,
+            ..training()
+        };
         let small = warm_up(&small, None, u64::MAX).0;
         assert!((large[0] - small[0]).abs() < 1e-6 && (large[1] - small[1]).abs() < 1e-5);
         for (a, b) in large.iter().zip(&small) {
@@ -354,7 +466,13 @@ mod tests {
         let (losses, weights, _) = warm_up(&training(), None, u64::MAX);
         let root = tempfile::tempdir().expect("temporary folder");
         let extras = |folder: &Path| std::fs::write(folder.join("tokenizer.json"), "{}");
-        let checkpoints = |resume| Some(Checkpoints { folder: root.path(), resume, extras: &extras });
+        let checkpoints = |resume| {
+            Some(Checkpoints {
+                folder: root.path(),
+                resume,
+                extras: &extras,
+            })
+        };
         let (first, _, outcome) = warm_up(&training(), checkpoints(None), 17);
         assert_eq!((outcome.steps, outcome.interrupted), (17, true));
         let folder = checkpoint::latest(root.path()).expect("a checkpoint");
@@ -369,23 +487,51 @@ mod tests {
     #[test]
     fn another_runs_checkpoint_is_refused() {
         let root = tempfile::tempdir().expect("temporary folder");
-        let checkpoints = |resume| Some(Checkpoints { folder: root.path(), resume, extras: &|_| Ok(()) });
+        let checkpoints = |resume| {
+            Some(Checkpoints {
+                folder: root.path(),
+                resume,
+                extras: &|_| Ok(()),
+            })
+        };
         warm_up(&training(), checkpoints(None), 2);
         let folder = checkpoint::latest(root.path()).expect("a checkpoint");
         let refused = |training: &Training, folder: &Path| {
             let interrupt = AtomicBool::new(false);
             let mut tracker = Recorder::new(&interrupt);
             let checkpoints = checkpoints(Some(folder.to_owned()));
-            let mut run = Run { seed: 3, interrupt: &interrupt, tracker: &mut tracker, checkpoints };
+            let mut run = Run {
+                seed: 3,
+                interrupt: &interrupt,
+                tracker: &mut tracker,
+                checkpoints,
+            };
             sft::train(&mut model(), &demonstrations(), training, &mut run).expect_err("refused")
         };
-        let other = refused(&Training { learning_rate: 0.5, ..training() }, &folder);
-        assert!(other.to_string().ends_with("training.learning_rate is 0.01 there and 0.5 here"), "{other}");
+        let other = refused(
+            &Training {
+                learning_rate: 0.5,
+                ..training()
+            },
+            &folder,
+        );
+        assert!(
+            other
+                .to_string()
+                .ends_with("training.learning_rate is 0.01 there and 0.5 here"),
+            "{other}"
+        );
         std::fs::remove_file(folder.join("optimizer.safetensors")).expect("remove");
         let broken = refused(&training(), &folder);
-        assert!(broken.to_string().contains("optimizer.safetensors"), "{broken}");
+        assert!(
+            broken.to_string().contains("optimizer.safetensors"),
+            "{broken}"
+        );
         let missing = refused(&training(), &root.path().join("checkpoint-99"));
-        assert!(missing.to_string().contains("trainer_state.json"), "{missing}");
+        assert!(
+            missing.to_string().contains("trainer_state.json"),
+            "{missing}"
+        );
     }
 
     // Would catch preferences that are not learnt, a reference that moves, and missing tags.
@@ -395,13 +541,44 @@ mod tests {
         let mut tracker = Recorder::new(&interrupt);
         let mut model = model();
         let (train, held_out) = (&preferences()[..16], &preferences()[16..]);
-        let mut run = Run { seed: 3, interrupt: &interrupt, tracker: &mut tracker, checkpoints: None };
-        let training = Training { learning_rate: 2e-3, ..training() };
-        let outcome = dpo::train(&mut model, train, held_out, &training, &Dpo::default(), &mut run).expect("trains");
-        assert_eq!((outcome.before.pairs, outcome.before.accuracy, outcome.before.margin), (6, 0.5, 0.0));
+        let mut run = Run {
+            seed: 3,
+            interrupt: &interrupt,
+            tracker: &mut tracker,
+            checkpoints: None,
+        };
+        let training = Training {
+            learning_rate: 2e-3,
+            ..training()
+        };
+        let outcome = dpo::train(
+            &mut model,
+            train,
+            held_out,
+            &training,
+            &Dpo::default(),
+            &mut run,
+        )
+        .expect("trains");
+        assert_eq!(
+            (
+                outcome.before.pairs,
+                outcome.before.accuracy,
+                outcome.before.margin
+            ),
+            (6, 0.5, 0.0)
+        );
         assert_eq!(outcome.before.loss, 2f64.ln());
-        assert!(outcome.after.accuracy > 0.9 && outcome.after.loss < 0.5, "{:?}", outcome.after);
-        assert!((tracker.losses[0] - 2f64.ln()).abs() < 1e-5, "{}", tracker.losses[0]);
+        assert!(
+            outcome.after.accuracy > 0.9 && outcome.after.loss < 0.5,
+            "{:?}",
+            outcome.after
+        );
+        assert!(
+            (tracker.losses[0] - 2f64.ln()).abs() < 1e-5,
+            "{}",
+            tracker.losses[0]
+        );
         assert_eq!(tracker.losses.len() as u64, outcome.training.steps);
     }
 
@@ -410,12 +587,37 @@ mod tests {
     fn steps_are_logged_under_trls_names() {
         let interrupt = AtomicBool::new(false);
         let mut tracker = Recorder::new(&interrupt);
-        let mut run = Run { seed: 3, interrupt: &interrupt, tracker: &mut tracker, checkpoints: None };
-        let training = Training { steps: 2, ..training() };
-        dpo::train(&mut model(), &preferences(), &[], &training, &Dpo::default(), &mut run).expect("trains");
+        let mut run = Run {
+            seed: 3,
+            interrupt: &interrupt,
+            tracker: &mut tracker,
+            checkpoints: None,
+        };
+        let training = Training {
+            steps: 2,
+            ..training()
+        };
+        dpo::train(
+            &mut model(),
+            &preferences(),
+            &[],
+            &training,
+            &Dpo::default(),
+            &mut run,
+        )
+        .expect("trains");
         let expected = [
-            "loss", "grad_norm", "learning_rate", "epoch", "num_tokens", "rewards/chosen", "rewards/rejected",
-            "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected",
+            "loss",
+            "grad_norm",
+            "learning_rate",
+            "epoch",
+            "num_tokens",
+            "rewards/chosen",
+            "rewards/rejected",
+            "rewards/accuracies",
+            "rewards/margins",
+            "logps/chosen",
+            "logps/rejected",
         ];
         assert_eq!(tracker.tags, expected);
     }

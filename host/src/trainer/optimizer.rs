@@ -32,7 +32,11 @@ impl AdamW {
     /// The device has no room for two moments a weight.
     pub fn new(model: &dyn CausalLm, training: &Training) -> Result<Self> {
         Ok(Self {
-            moments: model.parameters().iter().map(|p| Moments::new(&p.value)).collect::<Result<_>>()?,
+            moments: model
+                .parameters()
+                .iter()
+                .map(|p| Moments::new(&p.value))
+                .collect::<Result<_>>()?,
             number: 0,
             beta1: training.adam_beta1,
             beta2: training.adam_beta2,
@@ -48,7 +52,12 @@ impl AdamW {
     ///
     /// # Errors
     /// The model is frozen.
-    pub fn step(&mut self, model: &mut dyn CausalLm, learning_rate: f64, max_norm: f64) -> Result<f64> {
+    pub fn step(
+        &mut self,
+        model: &mut dyn CausalLm,
+        learning_rate: f64,
+        max_norm: f64,
+    ) -> Result<f64> {
         let mut parameters = model.parameters_mut();
         let mut squares = 0.0;
         for parameter in &parameters {
@@ -69,7 +78,11 @@ impl AdamW {
             epsilon: self.epsilon,
             weight_decay: self.weight_decay,
             number: self.number,
-            gradient_scale: if max_norm > 0.0 { (max_norm / (norm + CLIP_EPSILON)).min(1.0) } else { 1.0 },
+            gradient_scale: if max_norm > 0.0 {
+                (max_norm / (norm + CLIP_EPSILON)).min(1.0)
+            } else {
+                1.0
+            },
         };
         for (parameter, moments) in parameters.iter_mut().zip(&mut self.moments) {
             let gradient = parameter.gradient.as_mut().expect("checked above");
@@ -84,12 +97,21 @@ impl AdamW {
     /// The file cannot be written.
     pub fn save(&self, file: &Path, model: &dyn CausalLm) -> io::Result<()> {
         let parameters = model.parameters();
-        let names: Vec<[String; 2]> =
-            parameters.iter().map(|p| [format!("{}.exp_avg", p.name), format!("{}.exp_avg_sq", p.name)]).collect();
+        let names: Vec<[String; 2]> = parameters
+            .iter()
+            .map(|p| {
+                [
+                    format!("{}.exp_avg", p.name),
+                    format!("{}.exp_avg_sq", p.name),
+                ]
+            })
+            .collect();
         let tensors = names
             .iter()
             .zip(&self.moments)
-            .flat_map(|([first, second], m)| [(first.as_str(), &m.first), (second.as_str(), &m.second)]);
+            .flat_map(|([first, second], m)| {
+                [(first.as_str(), &m.first), (second.as_str(), &m.second)]
+            });
         weights::write_safetensors(file, tensors, &[("step", &self.number.to_string())])
     }
 
@@ -97,10 +119,19 @@ impl AdamW {
     ///
     /// # Errors
     /// A tensor is missing or has another shape.
-    pub fn load(&mut self, file: &Path, model: &dyn CausalLm, number: u64) -> std::result::Result<(), weights::Error> {
+    pub fn load(
+        &mut self,
+        file: &Path,
+        model: &dyn CausalLm,
+        number: u64,
+    ) -> std::result::Result<(), weights::Error> {
         let mut files = weights::Files::single(file)?;
         for (parameter, moments) in model.parameters().iter().zip(&mut self.moments) {
-            let (name, shape, device) = (&parameter.name, parameter.value.dims(), parameter.value.device());
+            let (name, shape, device) = (
+                &parameter.name,
+                parameter.value.dims(),
+                parameter.value.device(),
+            );
             moments.first = files.take(&format!("{name}.exp_avg"), shape, device)?;
             moments.second = files.take(&format!("{name}.exp_avg_sq"), shape, device)?;
         }
@@ -122,7 +153,12 @@ impl LearningRate {
     /// For `steps` steps in all; `warmup_ratio` of them, rounded up, warm up.
     pub fn new(training: &Training, steps: u64) -> Self {
         let warmup = (steps as f64 * training.warmup_ratio).ceil() as u64;
-        Self { peak: training.learning_rate, schedule: training.schedule, warmup, steps }
+        Self {
+            peak: training.learning_rate,
+            schedule: training.schedule,
+            warmup,
+            steps,
+        }
     }
 
     /// Learning rate of step `step`, counted from 0: with a warm-up the first is 0.
@@ -135,7 +171,9 @@ impl LearningRate {
             * match self.schedule {
                 Schedule::Constant => 1.0,
                 Schedule::Linear => self.steps.saturating_sub(step) as f64 / rest,
-                Schedule::Cosine => (0.5 * (1.0 + (PI * (step - self.warmup) as f64 / rest).cos())).max(0.0),
+                Schedule::Cosine => {
+                    (0.5 * (1.0 + (PI * (step - self.warmup) as f64 / rest).cos())).max(0.0)
+                }
             }
     }
 }
@@ -146,10 +184,19 @@ mod tests {
 
     #[track_caller]
     fn check(schedule: Schedule, warmup_ratio: f64, expected: [f64; 5]) {
-        let training = Training { schedule, warmup_ratio, learning_rate: 2.0, ..Training::default() };
+        let training = Training {
+            schedule,
+            warmup_ratio,
+            learning_rate: 2.0,
+            ..Training::default()
+        };
         let rate = LearningRate::new(&training, 10);
         for (step, expected) in [0, 1, 3, 6, 9].into_iter().zip(expected) {
-            assert!((rate.at(step) - expected).abs() < 1e-12, "{schedule:?} {step}: {} for {expected}", rate.at(step));
+            assert!(
+                (rate.at(step) - expected).abs() < 1e-12,
+                "{schedule:?} {step}: {} for {expected}",
+                rate.at(step)
+            );
         }
     }
 
@@ -159,9 +206,21 @@ mod tests {
     fn schedules_are_transformers() {
         check(Schedule::Constant, 0.25, [0.0, 2.0 / 3.0, 2.0, 2.0, 2.0]);
         check(Schedule::Linear, 0.0, [2.0, 1.8, 1.4, 0.8, 0.2]);
-        check(Schedule::Linear, 0.25, [0.0, 2.0 / 3.0, 2.0, 8.0 / 7.0, 2.0 / 7.0]);
+        check(
+            Schedule::Linear,
+            0.25,
+            [0.0, 2.0 / 3.0, 2.0, 8.0 / 7.0, 2.0 / 7.0],
+        );
         let cosine = |x: f64| 1.0 + (PI * x).cos();
-        check(Schedule::Cosine, 0.0, [2.0, cosine(0.1), cosine(0.3), cosine(0.6), cosine(0.9)]);
-        check(Schedule::Cosine, 0.25, [0.0, 2.0 / 3.0, 2.0, cosine(3.0 / 7.0), cosine(6.0 / 7.0)]);
+        check(
+            Schedule::Cosine,
+            0.0,
+            [2.0, cosine(0.1), cosine(0.3), cosine(0.6), cosine(0.9)],
+        );
+        check(
+            Schedule::Cosine,
+            0.25,
+            [0.0, 2.0 / 3.0, 2.0, cosine(3.0 / 7.0), cosine(6.0 / 7.0)],
+        );
     }
 }

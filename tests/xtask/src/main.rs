@@ -53,7 +53,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         "plugins" => {
             plugins()?;
         }
-        "tasks" => xtask::tasks::tasks(&root()?)?,
+        "tasks" => xtask::tasks::tasks(root())?,
         "lint" => lint()?,
         "" | "help" | "-h" | "--help" => print!("{HELP}"),
         other => bail!("unknown command `{other}`\n\n{HELP}"),

@@ -60,7 +60,14 @@ mod tests {
     use super::*;
 
     fn at(chosen: f64, rejected: f64) -> PairLoss {
-        sigmoid(PairLogprobs { chosen, rejected }, PairLogprobs { chosen: -20.0, rejected: -30.0 }, 0.1)
+        sigmoid(
+            PairLogprobs { chosen, rejected },
+            PairLogprobs {
+                chosen: -20.0,
+                rejected: -30.0,
+            },
+            0.1,
+        )
     }
 
     // Would catch a swapped response or a lost β. By hand: margin 0.1 (5 − −10) = 1.5.
@@ -70,7 +77,14 @@ mod tests {
         assert!((loss.margin() - 1.5).abs() < 1e-12);
         assert!((loss.loss - (1.0 + (-1.5f64).exp()).ln()).abs() < 1e-12);
         assert_eq!(at(-20.0, -30.0).loss, 2f64.ln());
-        assert_eq!((at(-20.0, -30.0).accuracy(), loss.accuracy(), at(-21.0, -30.0).accuracy()), (0.5, 1.0, 0.0));
+        assert_eq!(
+            (
+                at(-20.0, -30.0).accuracy(),
+                loss.accuracy(),
+                at(-21.0, -30.0).accuracy()
+            ),
+            (0.5, 1.0, 0.0)
+        );
     }
 
     // Would catch a wrong sign of the gradient; and overflow far from the middle.
@@ -78,7 +92,10 @@ mod tests {
     fn the_gradient_is_the_loss_slope() {
         for chosen in [-500.0, -25.0, -20.0, -10.0, 300.0] {
             let slope = (at(chosen + 1e-4, -30.0).loss - at(chosen - 1e-4, -30.0).loss) / 2e-4;
-            assert!((slope - at(chosen, -30.0).d_chosen).abs() < 1e-8, "{chosen}");
+            assert!(
+                (slope - at(chosen, -30.0).d_chosen).abs() < 1e-8,
+                "{chosen}"
+            );
         }
         assert!(at(-1e6, -30.0).loss.is_finite() && at(1e6, -30.0).loss == 0.0);
     }
@@ -86,7 +103,9 @@ mod tests {
     // Would catch a loss that rewards a smaller margin.
     #[test]
     fn the_loss_falls_as_the_margin_grows() {
-        let losses: Vec<f64> = (-10..=10).map(|m| at(-20.0 + f64::from(m), -30.0).loss).collect();
+        let losses: Vec<f64> = (-10..=10)
+            .map(|m| at(-20.0 + f64::from(m), -30.0).loss)
+            .collect();
         assert!(losses.windows(2).all(|w| w[1] < w[0]));
     }
 }

@@ -45,7 +45,9 @@ pub struct Evaluation {
 
 impl Evaluation {
     fn of(losses: &[PairLoss]) -> Self {
-        let mean = |f: fn(&PairLoss) -> f64| losses.iter().map(f).sum::<f64>() / losses.len().max(1) as f64;
+        let mean = |f: fn(&PairLoss) -> f64| {
+            losses.iter().map(f).sum::<f64>() / losses.len().max(1) as f64
+        };
         Self {
             pairs: losses.len(),
             loss: mean(|l| l.loss),
@@ -70,9 +72,17 @@ pub fn logprobs(
             break;
         }
         let (batch, targets, chosen) = pairs(chunk.iter());
-        let logprobs =
-            model.logprobs(&batch, &targets).map_err(doing(format!("dpo: log-probabilities of {} pairs", chunk.len())))?;
-        all.extend(targets.groups.into_iter().zip(chosen).map(|(g, c)| sums(&logprobs[g], c.len())));
+        let logprobs = model.logprobs(&batch, &targets).map_err(doing(format!(
+            "dpo: log-probabilities of {} pairs",
+            chunk.len()
+        )))?;
+        all.extend(
+            targets
+                .groups
+                .into_iter()
+                .zip(chosen)
+                .map(|(g, c)| sums(&logprobs[g], c.len())),
+        );
     }
     Ok(all)
 }
@@ -81,15 +91,27 @@ pub fn logprobs(
 ///
 /// # Errors
 /// As for [`logprobs`].
-pub fn evaluate(model: &dyn CausalLm, examples: &[Pair], reference: &[PairLogprobs], beta: f64) -> Result<Evaluation, Error> {
+pub fn evaluate(
+    model: &dyn CausalLm,
+    examples: &[Pair],
+    reference: &[PairLogprobs],
+    beta: f64,
+) -> Result<Evaluation, Error> {
     let policy = logprobs(model, examples, &mut |_| true)?;
-    let losses: Vec<PairLoss> = policy.iter().zip(reference).map(|(p, r)| sigmoid(*p, *r, beta)).collect();
+    let losses: Vec<PairLoss> = policy
+        .iter()
+        .zip(reference)
+        .map(|(p, r)| sigmoid(*p, *r, beta))
+        .collect();
     Ok(Evaluation::of(&losses))
 }
 
 fn sums(logprobs: &[f32], chosen: usize) -> PairLogprobs {
     let sum = |x: &[f32]| x.iter().map(|x| f64::from(*x)).sum();
-    PairLogprobs { chosen: sum(&logprobs[..chosen]), rejected: sum(&logprobs[chosen..]) }
+    PairLogprobs {
+        chosen: sum(&logprobs[..chosen]),
+        rejected: sum(&logprobs[chosen..]),
+    }
 }
 
 struct Preferences<'a> {
@@ -123,7 +145,10 @@ impl Task for Preferences<'_> {
             for (tag, value) in [
                 ("rewards/chosen", loss.chosen_reward),
                 ("rewards/rejected", loss.rejected_reward),
-                ("rewards/accuracies", f64::from(u8::from(loss.margin() > 0.0))),
+                (
+                    "rewards/accuracies",
+                    f64::from(u8::from(loss.margin() > 0.0)),
+                ),
                 ("rewards/margins", loss.margin()),
                 ("logps/chosen", policy.chosen),
                 ("logps/rejected", policy.rejected),
@@ -131,7 +156,9 @@ impl Task for Preferences<'_> {
                 stats.add(tag, value * weight);
             }
             let d = (loss.d_chosen * weight) as f32;
-            (0..logprobs.len()).map(|i| if chosen[pair].contains(&i) { d } else { -d }).collect()
+            (0..logprobs.len())
+                .map(|i| if chosen[pair].contains(&i) { d } else { -d })
+                .collect()
         })
     }
 }
@@ -153,10 +180,13 @@ pub fn train(
     run: &mut Run,
 ) -> Result<Outcome, Error> {
     if examples.is_empty() {
-        return Err(Error::NoExamples { trainer: Preferences::NAME });
+        return Err(Error::NoExamples {
+            trainer: Preferences::NAME,
+        });
     }
     let total = examples.len() + held_out.len();
-    run.tracker.stage("reference log-probabilities", total as u64, "pairs");
+    run.tracker
+        .stage("reference log-probabilities", total as u64, "pairs");
     let mut reference_of = |part: &[Pair], before: usize| {
         logprobs(model, part, &mut |done| {
             run.tracker.progress((before + done) as u64);
@@ -167,8 +197,17 @@ pub fn train(
     let held_out_reference = reference_of(held_out, examples.len())?;
     if reference.len() + held_out_reference.len() < total {
         let none = Evaluation::of(&[]);
-        let outcome = super::Outcome { steps: 0, interrupted: true, final_loss: f64::NAN, tokens: 0 };
-        return Ok(Outcome { training: outcome, before: none, after: none });
+        let outcome = super::Outcome {
+            steps: 0,
+            interrupted: true,
+            final_loss: f64::NAN,
+            tokens: 0,
+        };
+        return Ok(Outcome {
+            training: outcome,
+            before: none,
+            after: none,
+        });
     }
     run.tracker.progress(total as u64);
     let log = |run: &mut Run, step: u64, e: &Evaluation| {
@@ -183,13 +222,20 @@ pub fn train(
             );
         }
     };
-    let start: Vec<PairLoss> = held_out_reference.iter().map(|r| sigmoid(*r, *r, dpo.beta)).collect();
+    let start: Vec<PairLoss> = held_out_reference
+        .iter()
+        .map(|r| sigmoid(*r, *r, dpo.beta))
+        .collect();
     let before = Evaluation::of(&start);
     log(run, 0, &before);
     let outcome = train_against(model, examples, &reference, training, dpo, run)?;
     let after = evaluate(model, held_out, &held_out_reference, dpo.beta)?;
     log(run, outcome.steps, &after);
-    Ok(Outcome { training: outcome, before, after })
+    Ok(Outcome {
+        training: outcome,
+        before,
+        after,
+    })
 }
 
 /// Trains on pairs against the log-probabilities of any reference, in the order of `examples`.
@@ -204,6 +250,19 @@ pub fn train_against(
     dpo: &Dpo,
     run: &mut Run,
 ) -> Result<super::Outcome, Error> {
-    assert_eq!(examples.len(), reference.len(), "one reference for each pair");
-    super::train(model, &Preferences { examples, reference, beta: dpo.beta }, training, run)
+    assert_eq!(
+        examples.len(),
+        reference.len(),
+        "one reference for each pair"
+    );
+    super::train(
+        model,
+        &Preferences {
+            examples,
+            reference,
+            beta: dpo.beta,
+        },
+        training,
+        run,
+    )
 }
