@@ -365,8 +365,9 @@ fn check_gradients() {
     let reference = dpo::logprobs(&reference_model(), &pairs, &mut |_| true).expect("computes");
     let sides = ["prompt_ids", "chosen_ids", "rejected_ids"].map(|key| lists(&expected[key]));
     let (mut batch, mut targets) = (Packed::default(), Targets::default());
-    for i in 0..pairs.len() {
-        let (prefix, branches) = batch.push_branches(&sides[0][i], &[&sides[1][i], &sides[2][i]]);
+    let [prompts, chosen, rejected] = &sides;
+    for ((prompt, chosen), rejected) in prompts.iter().zip(chosen).zip(rejected) {
+        let (prefix, branches) = batch.push_branches(prompt, &[chosen, rejected]);
         for branch in branches {
             targets.push(&batch, prefix.end - 1, branch);
         }
@@ -467,7 +468,6 @@ fn check_steps(clip: f64, key: &str, batch_size: usize, accumulation: usize) -> 
     };
     let dpo_config = Dpo {
         beta: expected["beta"].as_f64().expect("a number"),
-        ..Dpo::default()
     };
     dpo::train_against(
         &mut model,

@@ -161,6 +161,9 @@ impl LlamaConfig {
     }
 }
 
+/// Gives the weight of a name and shape: from a file, or drawn.
+type WeightSource<'a, E> = dyn FnMut(&str, &[usize]) -> std::result::Result<Tensor, E> + 'a;
+
 #[derive(Debug)]
 struct Layer {
     input_layernorm: Parameter,
@@ -265,7 +268,7 @@ impl Llama {
         config: LlamaConfig,
         source: Value,
         device: &Device,
-        weight: &mut dyn FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
+        weight: &mut WeightSource<E>,
     ) -> std::result::Result<Self, E> {
         let mut parameter = |name: String, shape: &[usize]| {
             weight(&name, shape).map(|value| Parameter::new(name, value))

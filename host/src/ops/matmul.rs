@@ -122,109 +122,145 @@ fn tn(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bo
     large(m, n, k, View::rows(x, m).t(), View::rows(w, n), y, add);
 }
 
-/// Up to here a product is bound by reading the weight once; above, by arithmetic. Chosen: the
-/// largest decoding batch in use.
-const SKINNY_ROWS_MAX: usize = 32;
+/// Up to here rows are taken one by one against each weight. Chosen: decoding never has more
+/// rows (`rollout` holds to it), so that a decoded row's bits do not depend on how many there are.
+pub const SKINNY_ROWS_MAX: usize = 64;
 
-/// Weight rows a task takes: about 128 KiB of weights at the smallest models' widths.
+/// Weight rows a task takes: about 150 KiB of weights in SmolLM2's layers.
 const SKINNY_TASK: usize = 64;
 
-/// Few rows of `x` against many rows of `w`: each weight is read once, in the checkpoint's order.
+/// Few rows of `x` against many rows of `w`: each weight is read once, in the checkpoint's order,
+/// without packing.
 ///
 /// Every element is one dot product in a fixed order, so that a row's result does not depend on
 /// the rows beside it: a response is the same whatever shares its batch.
 fn skinny(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bool) {
     assert_eq!(y.len(), m * n);
     let out = Shared::new(y);
-    let task = |first: usize| {
+    let task = |number: usize| {
+        let first = number * SKINNY_TASK;
         let columns = SKINNY_TASK.min(n - first);
-        skinny_block(
-            m,
-            n,
-            k,
-            x,
-            &w[first * k..(first + columns) * k],
-            first,
-            columns,
-            out,
-            add,
-        );
+        let put = |row: usize, column: usize, sum: f32| {
+            // SAFETY: `row < m` and `column < columns`; this task alone has these columns.
+            let y = unsafe { &mut out.slice(row * n + first + column, 1)[0] };
+            *y = if add { *y + sum } else { sum };
+        };
+        let w = &w[first * k..(first + columns) * k];
+        #[cfg(target_arch = "x86_64")]
+        if super::simd::level() == super::simd::Level::Avx512 {
+            // SAFETY: the instructions are there; `x` has `m` rows and `w` `columns`, `k` long.
+            return unsafe { x86::skinny_block(m, columns, k, x.as_ptr(), w.as_ptr(), &put) };
+        }
+        for (column, weights) in w.chunks_exact(k).enumerate() {
+            for (row, x) in x.chunks_exact(k).enumerate() {
+                put(row, column, dot(x, weights));
+            }
+        }
     };
     let tasks = n.div_ceil(SKINNY_TASK);
     if m * n * k < 1 << 16 {
-        (0..tasks).for_each(|i| task(i * SKINNY_TASK));
+        (0..tasks).for_each(task);
     } else {
-        (0..tasks)
-            .into_par_iter()
-            .for_each(|i| task(i * SKINNY_TASK));
+        (0..tasks).into_par_iter().for_each(task);
     }
 }
 
 simd! {
-    fn skinny_block(
+    fn dot(a: &[f32], b: &[f32]) -> f32 { super::simd::dot(a, b) }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    /// Rows of `x` at a time: with two columns, sixteen sums stay in registers.
+    const ROWS: usize = 8;
+
+    /// Hands every dot product of `m` rows of `x` and `n` rows of `w`, all `k` long, to `put`.
+    ///
+    /// # Safety
+    /// AVX-512 is there, and the pointers cover that much.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn skinny_block(
         m: usize,
         n: usize,
         k: usize,
-        x: &[f32],
-        w: &[f32],
-        first: usize,
-        columns: usize,
-        out: Shared,
-        add: bool,
+        x: *const f32,
+        w: *const f32,
+        put: &impl Fn(usize, usize, f32),
     ) {
-        /// Rows of `x` at a time: eight sums of sixteen lanes stay in registers.
-        const ROWS: usize = 8;
-        const WIDTH: usize = 16;
-        for column in 0..columns {
-            let weights = &w[column * k..][..k];
-            let (weight_chunks, weight_rest) = weights.as_chunks::<WIDTH>();
+        let mut column = 0;
+        while column < n {
+            let columns = 2.min(n - column);
             let mut row = 0;
             while row < m {
                 let rows = ROWS.min(m - row);
-                let mut sums = [[0f32; WIDTH]; ROWS];
-                if rows == ROWS {
-                    let x: [&[[f32; WIDTH]]; ROWS] =
-                        std::array::from_fn(|i| &x[(row + i) * k..][..k].as_chunks::<WIDTH>().0[..weight_chunks.len()]);
-                    for (at, weight) in weight_chunks.iter().enumerate() {
-                        for i in 0..ROWS {
-                            for lane in 0..WIDTH {
-                                sums[i][lane] = x[i][at][lane].mul_add(weight[lane], sums[i][lane]);
-                            }
-                        }
+                // SAFETY: the rows and columns are there.
+                let sums = unsafe {
+                    let (x, w) = (x.add(row * k), w.add(column * k));
+                    // A lone column is paired with itself; the second result is dropped.
+                    let other = w.add((columns - 1) * k);
+                    match rows {
+                        8 => dots::<8>(k, x, w, other),
+                        4..8 => dots::<4>(k, x, w, other),
+                        2..4 => dots::<2>(k, x, w, other),
+                        _ => dots::<1>(k, x, w, other),
                     }
-                } else {
-                    for (i, sums) in sums.iter_mut().enumerate().take(rows) {
-                        let x = x[(row + i) * k..][..k].as_chunks::<WIDTH>().0;
-                        let mut local = [0f32; WIDTH];
-                        for (x, weight) in x.iter().zip(weight_chunks) {
-                            for lane in 0..WIDTH {
-                                local[lane] = x[lane].mul_add(weight[lane], local[lane]);
-                            }
-                        }
-                        *sums = local;
+                };
+                let done = match rows {
+                    8 => 8,
+                    4..8 => 4,
+                    2..4 => 2,
+                    _ => 1,
+                };
+                for (i, sums) in sums.iter().enumerate().take(done) {
+                    for (j, sum) in sums.iter().enumerate().take(columns) {
+                        put(row + i, column + j, *sum);
                     }
                 }
-                for (i, sums) in sums.iter().enumerate().take(rows) {
-                    let mut s = *sums;
-                    let mut width = WIDTH / 2;
-                    while width > 0 {
-                        for lane in 0..width {
-                            s[lane] += s[lane + width];
-                        }
-                        width /= 2;
-                    }
-                    let x_rest = &x[(row + i) * k + k - weight_rest.len()..][..weight_rest.len()];
-                    let mut rest = 0.0f32;
-                    for (x, weight) in x_rest.iter().zip(weight_rest) {
-                        rest = x.mul_add(*weight, rest);
-                    }
-                    // SAFETY: `column < n` and `row + i < m`; a task alone has these columns.
-                    let y = unsafe { &mut out.slice((row + i) * n + first + column, 1)[0] };
-                    *y = if add { *y + s[0] + rest } else { s[0] + rest };
+                row += done;
+            }
+            column += columns;
+        }
+    }
+
+    /// `R` rows against two columns; each sum has the same order whatever `R` is.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn dots<const R: usize>(
+        k: usize,
+        x: *const f32,
+        w0: *const f32,
+        w1: *const f32,
+    ) -> [[f32; 2]; ROWS] {
+        let mut sums = [[_mm512_setzero_ps(); 2]; R];
+        let whole = k / 16 * 16;
+        let tail: __mmask16 = ((1u32 << (k - whole)) - 1) as u16;
+        // SAFETY: the caller's promise; masked lanes are not read.
+        unsafe {
+            for at in (0..whole).step_by(16) {
+                let (a, b) = (_mm512_loadu_ps(w0.add(at)), _mm512_loadu_ps(w1.add(at)));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm512_loadu_ps(x.add(row * k + at));
+                    sums[0] = _mm512_fmadd_ps(x, a, sums[0]);
+                    sums[1] = _mm512_fmadd_ps(x, b, sums[1]);
                 }
-                row += rows;
+            }
+            if tail != 0 {
+                let load = |from: *const f32| _mm512_maskz_loadu_ps(tail, from.add(whole));
+                let (a, b) = (load(w0), load(w1));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = load(x.add(row * k));
+                    sums[0] = _mm512_fmadd_ps(x, a, sums[0]);
+                    sums[1] = _mm512_fmadd_ps(x, b, sums[1]);
+                }
             }
         }
+        let mut out = [[0.0; 2]; ROWS];
+        for (out, sums) in out.iter_mut().zip(sums) {
+            *out = [_mm512_reduce_add_ps(sums[0]), _mm512_reduce_add_ps(sums[1])];
+        }
+        out
     }
 }
 

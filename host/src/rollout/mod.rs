@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use crate::config::generation::Generation;
 use crate::models::{Cache, CausalLm};
+use crate::ops::matmul::SKINNY_ROWS_MAX;
 use crate::ops::random::{Purpose, Stream};
 use sampling::{Sampler, Sampling};
 
@@ -86,7 +87,7 @@ struct Row {
 
 /// Samples `samples_per_prompt` responses to each prompt, ordered by prompt and sample.
 ///
-/// `config.batch_size` rows are decoded at once. A row that ends leaves and the next one takes
+/// `config.batch_size` rows (at most 64) are decoded at once. A row that ends leaves and the next one takes
 /// its place; samples of one prompt share its computation. Each row draws from a stream of its
 /// own, and its numbers do not depend on its neighbours: a response depends on the model, its
 /// prompt, the seed, and its indices alone.
@@ -120,7 +121,7 @@ pub fn generate(
     }
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let capacity = (longest + config.max_new_tokens).min(context);
-    let slots = config.batch_size.clamp(1, total);
+    let slots = config.batch_size.min(SKINNY_ROWS_MAX).clamp(1, total);
     // One slot more holds the prompt that is being sampled from: its samples copy it.
     let mut cache = model.cache(slots + 1, capacity)?;
     let mut decoder = Decoder {

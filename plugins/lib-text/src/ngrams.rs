@@ -6,26 +6,28 @@
 //! linear in both lengths, and the references' side can be kept for the next
 //! response.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use rustc_hash::FxHashMap;
 
 /// N-grams of one reference, or of several that are alternatives to each other.
 #[derive(Debug, Default)]
-pub struct NgramIndex {
-    vocabulary: FxHashMap<Box<str>, u32>,
-    /// `orders[n - 1]`: the n-grams.
-    orders: Vec<Order>,
+pub struct NgramIndex<'a> {
+    /// A token's number is also that of the n-gram of order 1.
+    vocabulary: FxHashMap<Cow<'a, str>, u32>,
+    /// N-grams of orders from 2, numbered on, order by order.
+    longer: FxHashMap<(u32, u32), u32>,
+    /// Where the numbers of each order begin, and where they end.
+    starts: Vec<usize>,
+    /// Occurrences, by number: the largest count in any one reference.
+    counts: Vec<u32>,
     /// Length of each reference in tokens.
     lengths: Vec<usize>,
 }
 
-#[derive(Debug, Default)]
-struct Order {
-    /// From (number of the shorter n-gram, number of the token). Unused for
-    /// order 1, where the number is the token's.
-    numbers: FxHashMap<(u32, u32), u32>,
-    /// Occurrences, by number: the largest count in any one reference.
-    counts: Vec<u32>,
-}
+/// No n-gram of the references.
+const UNKNOWN: u32 = u32::MAX;
 
 /// N-grams of order `n` in a text of `length` tokens.
 #[must_use]
@@ -33,102 +35,132 @@ pub fn ngram_total(length: usize, n: usize) -> usize {
     (length + 1).saturating_sub(n)
 }
 
-impl NgramIndex {
+impl<'a> NgramIndex<'a> {
     /// Counts the n-grams up to `order_max` of each reference, given as its tokens.
-    pub fn new<'a, R>(references: impl IntoIterator<Item = R>, order_max: usize) -> Self
+    pub fn new<R>(references: impl IntoIterator<Item = R>, order_max: usize) -> Self
     where
         R: IntoIterator<Item = &'a str>,
     {
         let mut index = Self::default();
-        index.orders.resize_with(order_max, Order::default);
-        for reference in references {
-            index.add(reference);
+        let references: Vec<Vec<u32>> = references
+            .into_iter()
+            .map(|reference| index.numbered(reference))
+            .collect();
+        index.lengths = references.iter().map(Vec::len).collect();
+        let length: usize = index.lengths.iter().sum();
+        index.longer.reserve(length * order_max.saturating_sub(1));
+
+        // `grams[i]`: number of the n-gram of the current order that starts at token i.
+        let mut grams = references.clone();
+        let mut next = index.vocabulary.len();
+        index.starts.extend([0, next]);
+        for n in 1..=order_max {
+            if n > 1 {
+                for (grams, tokens) in grams.iter_mut().zip(&references) {
+                    grams.truncate(ngram_total(tokens.len(), n));
+                    for (gram, token) in grams.iter_mut().zip(&tokens[(n - 1).min(tokens.len())..])
+                    {
+                        *gram = *index.longer.entry((*gram, *token)).or_insert_with(|| {
+                            next += 1;
+                            next as u32 - 1
+                        });
+                    }
+                }
+                index.starts.push(next);
+            }
+            let start = index.starts[n - 1];
+            index.counts.resize(next, 0);
+            for grams in &grams {
+                let mut counts = vec![0; next - start];
+                for &gram in grams {
+                    counts[gram as usize - start] += 1;
+                }
+                for (largest, count) in index.counts[start..].iter_mut().zip(counts) {
+                    *largest = count.max(*largest);
+                }
+            }
         }
         index
     }
 
-    fn add<'a>(&mut self, reference: impl IntoIterator<Item = &'a str>) {
-        let tokens: Vec<u32> = reference
-            .into_iter()
-            .map(|token| match self.vocabulary.get(token) {
-                Some(&number) => number,
-                None => {
-                    let number = self.vocabulary.len() as u32;
-                    self.vocabulary.insert(token.into(), number);
-                    number
-                }
-            })
-            .collect();
-        self.lengths.push(tokens.len());
+    fn numbered(&mut self, tokens: impl IntoIterator<Item = &'a str>) -> Vec<u32> {
+        let mut next = self.vocabulary.len() as u32;
+        let number = |token| {
+            *self
+                .vocabulary
+                .entry(Cow::Borrowed(token))
+                .or_insert_with(|| {
+                    next += 1;
+                    next - 1
+                })
+        };
+        tokens.into_iter().map(number).collect()
+    }
 
-        // `grams[i]`: number of the n-gram of the current order that starts at token i.
-        let mut grams = tokens.clone();
-        for (n, order) in (1..).zip(&mut self.orders) {
-            if n > 1 {
-                grams.truncate(ngram_total(tokens.len(), n));
-                for (i, gram) in grams.iter_mut().enumerate() {
-                    let next = order.numbers.len() as u32;
-                    let key = (*gram, tokens[i + n - 1]);
-                    *gram = *order.numbers.entry(key).or_insert(next);
-                }
-                order.counts.resize(order.numbers.len(), 0);
-            } else {
-                order.counts.resize(self.vocabulary.len(), 0);
-            }
-            let counts = occurrences(&grams, order.counts.len());
-            for (largest, count) in order.counts.iter_mut().zip(counts) {
-                *largest = count.max(*largest);
-            }
+    /// With texts of its own, to be kept.
+    #[must_use]
+    pub fn into_owned(self) -> NgramIndex<'static> {
+        let vocabulary = self.vocabulary.into_iter();
+        NgramIndex {
+            vocabulary: vocabulary
+                .map(|(token, number)| (Cow::Owned(token.into_owned()), number))
+                .collect(),
+            longer: self.longer,
+            starts: self.starts,
+            counts: self.counts,
+            lengths: self.lengths,
         }
     }
 
-    /// How often each n-gram of the references occurs in the response, order by order.
+    /// How often each n-gram of the references occurs in the response, by number.
     ///
-    /// `result[n - 1][k]` belongs to `counts(n)[k]`. N-grams that no reference
-    /// has are left out.
+    /// N-grams that no reference has are left out.
     #[must_use]
-    pub fn occurrences_in<'a>(&self, response: impl IntoIterator<Item = &'a str>) -> Vec<Vec<u32>> {
-        let tokens: Vec<Option<u32>> = response
-            .into_iter()
-            .map(|token| self.vocabulary.get(token).copied())
-            .collect();
+    pub fn occurrences_in(&self, response: &[&str]) -> Vec<u32> {
+        let number = |token: &&str| self.vocabulary.get(*token).copied().unwrap_or(UNKNOWN);
+        let tokens: Vec<u32> = response.iter().map(number).collect();
+        let mut counts = vec![0; self.counts.len()];
         let mut grams = tokens.clone();
-        let mut result = Vec::with_capacity(self.orders.len());
-        for (n, order) in (1..).zip(&self.orders) {
+        for n in 1..self.starts.len() {
             if n > 1 {
                 grams.truncate(ngram_total(tokens.len(), n));
-                for (i, gram) in grams.iter_mut().enumerate() {
-                    *gram = gram
-                        .zip(tokens[i + n - 1])
-                        .and_then(|key| order.numbers.get(&key).copied());
+                for (gram, &token) in grams.iter_mut().zip(&tokens[(n - 1).min(tokens.len())..]) {
+                    if *gram != UNKNOWN {
+                        *gram = self.longer.get(&(*gram, token)).copied().unwrap_or(UNKNOWN);
+                    }
                 }
             }
-            let mut counts = vec![0; order.counts.len()];
-            for &gram in grams.iter().flatten() {
+            for &gram in grams.iter().filter(|&&gram| gram != UNKNOWN) {
                 counts[gram as usize] += 1;
             }
-            result.push(counts);
         }
-        result
+        counts
     }
 
     /// `Σ min(occurrences in the response, in the references)` for each order.
     #[must_use]
-    pub fn clipped_matches<'a>(&self, response: impl IntoIterator<Item = &'a str>) -> Vec<u64> {
-        let occurrences = self.occurrences_in(response);
-        (self.orders.iter().zip(occurrences))
-            .map(|(order, found)| {
-                let clipped = order.counts.iter().zip(found).map(|(&a, b)| a.min(b));
-                clipped.map(u64::from).sum()
-            })
+    pub fn clipped_matches(&self, response: &[&str]) -> Vec<u64> {
+        let found = self.occurrences_in(response);
+        let clipped = |numbers: Range<usize>| {
+            let counts = self.counts[numbers.clone()].iter().zip(&found[numbers]);
+            counts.map(|(&a, &b)| u64::from(a.min(b))).sum()
+        };
+        (1..self.starts.len())
+            .map(|n| clipped(self.order(n)))
             .collect()
     }
 
-    /// Occurrences of each n-gram of order `n` in the references (the largest in
-    /// any one of them), in order of first occurrence.
+    /// The numbers of the n-grams of order `n`, in order of first occurrence.
     #[must_use]
-    pub fn counts(&self, n: usize) -> &[u32] {
-        &self.orders[n - 1].counts
+    pub fn order(&self, n: usize) -> Range<usize> {
+        self.starts[n - 1]..self.starts[n]
+    }
+
+    /// Occurrences of each n-gram in the references, by number: the largest in
+    /// any one of them.
+    #[must_use]
+    pub fn counts(&self) -> &[u32] {
+        &self.counts
     }
 
     /// The distinct tokens, in order of first occurrence.
@@ -148,14 +180,6 @@ impl NgramIndex {
     }
 }
 
-fn occurrences(grams: &[u32], distinct: usize) -> Vec<u32> {
-    let mut counts = vec![0; distinct];
-    for &gram in grams {
-        counts[gram as usize] += 1;
-    }
-    counts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,7 +191,7 @@ mod tests {
         let check = |references: &[&str], response: &str, expected: &[u64]| {
             let index = NgramIndex::new(references.iter().map(|text| split(text)), expected.len());
             assert_eq!(
-                index.clipped_matches(split(response)),
+                index.clipped_matches(&split(response).collect::<Vec<_>>()),
                 expected,
                 "{response}"
             );

@@ -26,7 +26,34 @@ pub fn is_whitespace(c: char) -> bool {
 
 /// `str.split()`: the runs of characters that are not whitespace.
 pub fn split(text: &str) -> impl Iterator<Item = &str> {
-    text.split(is_whitespace).filter(|token| !token.is_empty())
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = &rest[find(rest, true)?..];
+        let end = find(rest, false).unwrap_or(rest.len());
+        let (token, after) = rest.split_at(end);
+        rest = after;
+        Some(token)
+    })
+}
+
+/// Where the first character lies that is whitespace or, if `inside`, that is not.
+fn find(text: &str, inside: bool) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    // Most texts are plain ASCII: decode characters only where there are others.
+    while let Some(&byte) = bytes.get(at) {
+        let (whitespace, width) = if byte.is_ascii() {
+            (matches!(byte, b'\t'..=b'\r' | 0x1c..=b' '), 1)
+        } else {
+            let character = text[at..].chars().next()?;
+            (is_whitespace(character), character.len_utf8())
+        };
+        if whitespace != inside {
+            return Some(at);
+        }
+        at += width;
+    }
+    None
 }
 
 /// `str.strip()`.

@@ -49,16 +49,15 @@ impl Counts {
     #[must_use]
     pub fn new<R: AsRef<str>>(response: &str, references: &[R], order_max: usize) -> Option<Self> {
         let index = NgramIndex::new(references.iter().map(|r| split(r.as_ref())), order_max);
-        let length = split(response).count();
+        let response: Vec<&str> = split(response).collect();
+        let lengths = index.lengths().iter().copied();
+        let matches = index.clipped_matches(&response);
+        let totals = (1..=order_max).map(|n| ngram_total(response.len(), n));
         Some(Self {
-            response: length as f64,
-            reference: closest_reference_length(index.lengths().iter().copied(), length)? as f64,
-            matches: (index.clipped_matches(split(response)).into_iter())
-                .map(|matches| matches as f64)
-                .collect(),
-            totals: (1..=order_max)
-                .map(|n| ngram_total(length, n) as f64)
-                .collect(),
+            response: response.len() as f64,
+            reference: closest_reference_length(lengths, response.len())? as f64,
+            matches: matches.into_iter().map(|matches| matches as f64).collect(),
+            totals: totals.map(|total| total as f64).collect(),
         })
     }
 

@@ -190,7 +190,7 @@ fn bleu(orders: &Orders, reference: f64, response: f64) -> f64 {
 /// A reference's tokens, counted once for all responses.
 #[derive(Debug)]
 pub struct ReferenceTokens {
-    index: NgramIndex,
+    index: NgramIndex<'static>,
     length: usize,
     /// Weight of each distinct token, in order of first occurrence.
     weights: Vec<f64>,
@@ -200,7 +200,7 @@ impl ReferenceTokens {
     /// Counts the tokens of a text.
     #[must_use]
     pub fn new(text: &str, keywords: &[&str]) -> Self {
-        let index = NgramIndex::new([split(text)], ORDER_MAX);
+        let index = NgramIndex::new([split(text)], ORDER_MAX).into_owned();
         let weight = |token| {
             if keywords.contains(&token) {
                 1.0
@@ -221,38 +221,40 @@ impl Counts {
     /// Adds what the n-grams of a response have in common with its references,
     /// given as texts and as their counts.
     pub fn add_ngrams(&mut self, response: &str, references: &[(&str, &ReferenceTokens)]) {
-        let length = split(response).count();
+        let response: Vec<&str> = split(response).collect();
         let lengths = references.iter().map(|(_, tokens)| tokens.length);
-        self.response += length as f64;
-        self.reference += closest_reference_length(lengths, length).unwrap_or(0) as f64;
+        self.response += response.len() as f64;
+        self.reference += closest_reference_length(lengths, response.len()).unwrap_or(0) as f64;
         for n in 1..=ORDER_MAX {
-            self.precision.totals[n - 1] += ngram_total(length, n).max(1) as f64;
+            self.precision.totals[n - 1] += ngram_total(response.len(), n).max(1) as f64;
         }
 
         // Precision clips against the largest of the references' counts, recall adds them up.
         if references.len() > 1 {
             let joint = NgramIndex::new(references.iter().map(|(text, _)| split(text)), ORDER_MAX);
-            for (sum, matches) in self
-                .precision
-                .matches
-                .iter_mut()
-                .zip(joint.clipped_matches(split(response)))
-            {
+            let matches = joint.clipped_matches(&response);
+            for (sum, matches) in self.precision.matches.iter_mut().zip(matches) {
                 *sum += matches as f64;
             }
         }
         for (_, tokens) in references {
-            let found = tokens.index.occurrences_in(split(response));
+            let counts = tokens.index.counts();
+            let mut clipped = tokens.index.occurrences_in(&response);
+            clipped
+                .iter_mut()
+                .zip(counts)
+                .for_each(|(found, &count)| *found = count.min(*found));
             for n in 1..=ORDER_MAX {
-                let counts = tokens.index.counts(n);
-                let clipped = counts.iter().zip(&found[n - 1]).map(|(&a, &b)| a.min(b));
-                let matches: u64 = clipped.clone().map(u64::from).sum();
+                let order = tokens.index.order(n);
+                let matches: u64 = clipped[order.clone()].iter().copied().map(u64::from).sum();
                 if references.len() == 1 {
                     self.precision.matches[n - 1] += matches as f64;
                 }
                 let (matches, total) = if n == 1 {
-                    let counts = counts.iter().copied();
-                    (tokens.weighted_sum(clipped), tokens.weighted_sum(counts))
+                    (
+                        tokens.weighted_sum(&clipped[order.clone()]),
+                        tokens.weighted_sum(&counts[order]),
+                    )
                 } else {
                     (matches as f64, ngram_total(tokens.length, n) as f64)
                 };
@@ -265,10 +267,9 @@ impl Counts {
 
 impl ReferenceTokens {
     /// `Σ count · weight`, in order of first occurrence: the order decides the last bit.
-    fn weighted_sum(&self, counts: impl Iterator<Item = u32>) -> f64 {
-        counts
-            .zip(&self.weights)
-            .fold(0.0, |sum, (count, weight)| sum + f64::from(count) * weight)
+    fn weighted_sum(&self, counts: &[u32]) -> f64 {
+        let terms = counts.iter().zip(&self.weights);
+        terms.fold(0.0, |sum, (&count, weight)| sum + f64::from(count) * weight)
     }
 }
 
