@@ -261,11 +261,11 @@ unsafe fn tiles<K: Kernel>(
             let tiles = m.div_ceil(rows_step);
             let across = (2 * threads).div_ceil(tiles).min(panel_count);
             let per_task = panel_count.div_ceil(across);
+            let across = panel_count.div_ceil(per_task);
             run(tiles * across, &|task| {
                 let (row, panel) = (task / across * rows_step, task % across * per_task);
                 let rows = rows_step.min(m - row);
-                let columns =
-                    (per_task * K::COLUMNS).min(columns.saturating_sub(panel * K::COLUMNS));
+                let columns = (per_task * K::COLUMNS).min(columns - panel * K::COLUMNS);
                 PACKED_A.with_borrow_mut(|packed_a| {
                     // SAFETY: the block lies inside the matrices, and this task alone has it.
                     unsafe {

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use wasmtime::component::Linker;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, StoreContextMut,
+};
 
 use super::Error;
 use super::instance::State;
@@ -18,6 +20,17 @@ const INSTANCES_MAX: u32 = 256;
 /// Core modules, memories and tables of a component; a Rust component has
 /// three modules, interpreters have some dozens.
 const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 100;
+
+/// The interface as wasmtime-wasi links it; older 0.2 versions resolve to it.
+const MONOTONIC_CLOCK: &str = "wasi:clocks/monotonic-clock@0.2.12";
+
+/// A wait that is over.
+struct Over;
+
+#[wasmtime_wasi::async_trait]
+impl wasmtime_wasi::p2::Pollable for Over {
+    async fn ready(&mut self) {}
+}
 
 /// The engine, shared by all plugins of a process.
 pub struct Runtime {
@@ -66,6 +79,21 @@ impl Runtime {
     pub(super) fn linker(&self) -> wasmtime::Result<Linker<State>> {
         let mut linker = Linker::new(&self.engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+        // A sleep would be spent inside the host, where neither fuel nor the
+        // epoch clock ends it. Time stands still for guests, so it is over at once.
+        linker.allow_shadowing(true);
+        let mut clock = linker.instance(MONOTONIC_CLOCK)?;
+        for wait in ["subscribe-duration", "subscribe-instant"] {
+            clock.func_wrap(
+                wait,
+                |mut store: StoreContextMut<State>, (_when,): (u64,)| {
+                    let table = &mut store.data_mut().table;
+                    let over = table.push(Over)?;
+                    Ok((wasmtime_wasi::p2::subscribe(table, over)?,))
+                },
+            )?;
+        }
+        linker.allow_shadowing(false);
         Ok(linker)
     }
 

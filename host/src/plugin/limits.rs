@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 
-/// Fuel of one sample: about a third of a second of plain computation, some
-/// hundred times what CodeBLEU takes for a HumanEval function.
-pub const FUEL_PER_SAMPLE: u64 = 1_000_000_000;
+/// Fuel of one sample: one to two seconds of plain computation, a thousand
+/// times what CodeBLEU takes for a HumanEval function (5 million). Its most
+/// extreme texts, of 1 MB or nested 20,000 deep, take one billion on average.
+pub const FUEL_PER_SAMPLE: u64 = 5_000_000_000;
 /// Wall time of one sample; the backstop for a machine in trouble, since fuel
 /// is used up long before on a healthy one.
 pub const WALL_MS_PER_SAMPLE: u64 = 10_000;
@@ -30,7 +31,7 @@ pub const STACK_BYTES: usize = 1 << 20;
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 /// Fuel for describing, configuring and for each `next` of a data adapter:
 /// calls that are not about one sample.
-pub const FUEL_PER_CALL: u64 = 10 * FUEL_PER_SAMPLE;
+pub const FUEL_PER_CALL: u64 = 2 * FUEL_PER_SAMPLE;
 
 /// Limits of one plugin; settable per plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

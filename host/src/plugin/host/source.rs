@@ -1,8 +1,8 @@
 //! `rlhf:plugin/source`: bytes of one file that the host opened.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
+use cap_std::fs::File;
 use wasmtime::component::Resource;
 
 use crate::plugin::bindings::v0_1::source;
@@ -11,7 +11,8 @@ use crate::plugin::instance::State;
 /// Largest piece handed over at once.
 const READ_BYTES_MAX: u32 = 1 << 20;
 
-/// An open file; the plugin holds a handle to it and knows no path.
+/// An open file; the plugin holds a handle to it and knows no path. Its type
+/// has no way to any other file.
 pub struct Source {
     file: File,
     size: u64,
@@ -21,7 +22,8 @@ pub struct Source {
 impl Source {
     /// # Errors
     /// The file's size can't be read.
-    pub fn new(file: File) -> std::io::Result<Self> {
+    pub fn new(file: std::fs::File) -> std::io::Result<Self> {
+        let file = File::from_std(file);
         let size = file.metadata()?.len();
         Ok(Self {
             file,

@@ -12,7 +12,7 @@ impl Metric for Guest {
     }
 
     fn describe(&self) -> MetricDescriptor {
-        MetricDescriptor::new("out-of-range", "0.1.0", "misbehaves on the sample `bad`")
+        MetricDescriptor::new("too-large", "0.1.0", "misbehaves on the sample `bad`")
     }
 
     fn score(&self, sample: &Sample) -> Result<Score, Error> {
