@@ -76,7 +76,7 @@ impl Failure {
             };
         }
         let mut message = match error.downcast_ref::<Trap>() {
-            Some(trap) => trap.to_string(),
+            Some(trap) => trap.to_string().replace("wasm trap: ", ""),
             // `{error:#}` would repeat the frames of the guest's stack.
             None => error.root_cause().to_string(),
         };
