@@ -34,9 +34,15 @@ fn check(workspace: &Workspace, arguments: &[&str], code: i32, expected: &str) {
     let run = call(workspace, arguments);
     let run = run.expect_code(code).expect_stderr(expected);
     assert!(
-        ["hint: ", "tip: ", "did you mean", "expected", "try '--help'"]
-            .iter()
-            .any(|help| run.stderr.contains(help)),
+        [
+            "hint: ",
+            "tip: ",
+            "did you mean",
+            "expected",
+            "try '--help'"
+        ]
+        .iter()
+        .any(|help| run.stderr.contains(help)),
         "no hint: {}",
         run.stderr
     );

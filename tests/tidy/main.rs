@@ -9,16 +9,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("config", &[]),
     ("hub", &[]),
-    ("ops", &[]),
+    ("ops", &["random"]),
     ("tokenizer", &["config"]),
     ("tracking", &["config"]),
     ("plugin", &["config"]),
     ("data", &["config", "tokenizer", "plugin", "random"]),
-    ("models", &["config", "ops"]),
-    ("rollout", &["config", "data", "models", "ops"]),
+    ("models", &["config", "ops", "random"]),
+    ("rollout", &["config", "data", "models", "ops", "random"]),
     (
         "trainer",
-        &["config", "data", "models", "ops", "rollout", "tracking"],
+        &[
+            "config", "data", "models", "ops", "random", "rollout", "tracking",
+        ],
     ),
     (
         "evaluate",

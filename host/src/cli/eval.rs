@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Usage;
 use crate::evaluate::{self, Scored};
 use crate::plugin::{Metric, Runtime, Sample, Spec, engine};
-use crate::random::{self, Purpose};
+use crate::random::{Purpose, Stream};
 use crate::report::tables;
 
 /// What is printed.
@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> Result<()> {
                 &samples,
                 scored,
                 args.bootstrap_samples as usize,
-                random::stream(args.seed, Purpose::Bootstrap),
+                Stream::new(args.seed, Purpose::Bootstrap, 0, 0),
             )
         })
         .collect();

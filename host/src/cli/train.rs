@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::{MissedTarget, Usage};
 use crate::config::data::OnBadRow;
 use crate::config::training::Method;
-use crate::config::{self, Config, Device, Mode};
+use crate::config::{self, Config, Device, Mode, Origin};
 use crate::pipeline;
 use crate::plugin::Spec;
 use crate::report;
@@ -147,11 +147,24 @@ pub fn effective_config(args: &Args) -> Result<Config, config::Error> {
         None if !args.plugin.is_empty() && bare_plugin => Mode::Fast,
         None => Mode::Research,
     };
-    let mut config = mode.config();
-    if let Some(path) = &args.config {
-        config = config::file::overlay(&config, path)?;
+    let layers = |origin: Origin| {
+        let mut config = mode.config(origin);
+        if let Some(path) = &args.config {
+            config = config::file::overlay(&config, path)?;
+        }
+        args.apply(&mut config);
+        Ok::<_, config::Error>(config)
+    };
+    // The preset depends on the model, which file or flag may name.
+    let presumed = match mode {
+        Mode::Fast => Origin::Builtin,
+        Mode::Research | Mode::Production => Origin::Pretrained,
+    };
+    let mut config = layers(presumed)?;
+    let origin = Origin::of(&config.model.base_model_name);
+    if origin != presumed {
+        config = layers(origin)?;
     }
-    args.apply(&mut config);
     config.validate()?;
     Ok(config)
 }

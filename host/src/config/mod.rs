@@ -24,7 +24,7 @@ pub use generation::Generation;
 pub use model::{Device, Model};
 pub use plugins::PluginEntry;
 pub use preferences::Preferences;
-pub use presets::Mode;
+pub use presets::{Mode, Origin};
 pub use training::{Method, Schedule, Training};
 pub use warm_up::WarmUp;
 

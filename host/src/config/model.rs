@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Prefix of models that are made rather than loaded.
+pub const BUILTIN: &str = "builtin:";
+/// The one there is.
+pub const TINY_CODE: &str = "builtin:tiny-code";
+
 /// Where tensors live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

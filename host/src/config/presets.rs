@@ -16,6 +16,26 @@ pub enum Mode {
     Fast,
 }
 
+/// Where the weights of a run's model come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// `builtin:…`: initialised from the seed.
+    Builtin,
+    /// A folder or the hub.
+    Pretrained,
+}
+
+impl Origin {
+    /// By the model's name.
+    pub fn of(model: &str) -> Self {
+        if model.starts_with(super::model::BUILTIN) {
+            Origin::Builtin
+        } else {
+            Origin::Pretrained
+        }
+    }
+}
+
 impl Mode {
     pub fn name(self) -> &'static str {
         match self {
@@ -25,42 +45,53 @@ impl Mode {
         }
     }
 
-    /// The preset over the defaults.
-    pub fn config(self) -> Config {
+    /// The preset over the defaults. What suits a model that is made on the
+    /// spot would ruin one that has been trained, so both have their own numbers.
+    pub fn config(self, model: Origin) -> Config {
         let mut config = Config {
             output_dir: format!("runs/{}", self.name()).into(),
             ..Config::default()
         };
-        match self {
+        match (self, model) {
             // DPO's usual rate for full fine-tuning of small models lies between
             // 5e-7 and 5e-6 (Rafailov et al. 2023 use 1e-6); research explores its upper end.
-            Mode::Research => config.training.epochs = 3,
-            Mode::Production => {
+            (Mode::Research, _) => config.training.epochs = 3,
+            (Mode::Production, _) => {
                 config.training.learning_rate = 1e-6;
                 config.training.batch_size = 8;
                 config.training.epochs = 1;
             }
-            // Chosen for `builtin:tiny-code` on two cores; see `host/docs/fast-mode.md`.
-            Mode::Fast => {
-                config.model.base_model_name = "builtin:tiny-code".into();
-                config.generation.max_new_tokens = 56;
-                config.generation.batch_size = 64;
-                // Pairs should show what the model does, not only what it does best.
-                config.generation.temperature = 1.0;
-                config.generation.top_k = 0;
-                config.generation.top_p = 1.0;
-                config.preferences.prompts_max = 240;
-                config.training.learning_rate = 1e-4;
-                config.training.batch_size = 16;
-                config.training.epochs = 2;
-                config.training.max_length = 128;
-                config.training.warmup_ratio = 0.05;
-                config.training.adam_beta2 = 0.99;
-                config.warm_up.steps = 400;
-                config.warm_up.learning_rate = 3e-3;
-                config.warm_up.weight_decay = 0.1;
+            // Short texts and one epoch: minutes for a model of 100 million parameters.
+            (Mode::Fast, Origin::Pretrained) => {
+                config.generation.max_new_tokens = 64;
+                config.training.max_length = 256;
             }
+            (Mode::Fast, Origin::Builtin) => {}
+        }
+        if model == Origin::Builtin {
+            tiny_code(&mut config);
         }
         config
     }
+}
+
+/// What `builtin:tiny-code` needs, chosen on two cores; see `host/docs/fast-mode.md`.
+fn tiny_code(config: &mut Config) {
+    config.model.base_model_name = super::model::TINY_CODE.into();
+    config.generation.max_new_tokens = 56;
+    config.generation.batch_size = 64;
+    // Pairs should show what the model does, not only what it does best.
+    config.generation.temperature = 1.0;
+    config.generation.top_k = 0;
+    config.generation.top_p = 1.0;
+    config.preferences.prompts_max = 240;
+    config.training.learning_rate = 1e-4;
+    config.training.batch_size = 16;
+    config.training.epochs = 2;
+    config.training.max_length = 128;
+    config.training.warmup_ratio = 0.05;
+    config.training.adam_beta2 = 0.99;
+    config.warm_up.steps = 400;
+    config.warm_up.learning_rate = 3e-3;
+    config.warm_up.weight_decay = 0.1;
 }

@@ -32,9 +32,9 @@ pub struct Training {
     pub method: Option<Method>,
     /// Peak learning rate. Default 5e-6, the seed's.
     pub learning_rate: f64,
-    /// Examples (for DPO: pairs) per optimizer step. Default 4, the seed's.
+    /// Examples (for DPO: pairs) of a micro-batch. Default 4, the seed's.
     pub batch_size: usize,
-    /// Micro-batches whose gradients are summed before a step. Default 1.
+    /// Micro-batches of an optimizer step, which takes `batch_size` times as many examples. Default 1.
     pub gradient_accumulation_steps: usize,
     /// Passes over the training data; whichever of `epochs` and `steps` ends first.
     pub epochs: usize,

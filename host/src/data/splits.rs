@@ -1,6 +1,6 @@
 //! Holding examples out.
 
-use crate::random::{Purpose, stream};
+use crate::random::{Purpose, Stream};
 
 /// Splits examples into those to train on and those held out, both in their
 /// original order. Examples of one prompt (as `prompt` tells it) stay together,
@@ -23,8 +23,7 @@ pub fn hold_out<T>(
         usize::from(prompts.len() > 1),
         prompts.len().saturating_sub(1),
     );
-    let mut rng = stream(seed, Purpose::Split);
-    rng.shuffle(&mut prompts);
+    Stream::new(seed, Purpose::Split, 0, 0).shuffle(&mut prompts);
     let held: std::collections::HashSet<String> = prompts.into_iter().take(held).collect();
     examples
         .into_iter()

@@ -78,7 +78,7 @@ fn percentiles(mut values: Vec<f64>) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{Purpose, stream};
+    use crate::random::Purpose;
 
     /// Would catch an interval of the values instead of their mean, and one that
     /// moves with the number of resamples.
@@ -86,12 +86,16 @@ mod tests {
     fn interval_of_a_mean() {
         // 100 values, half 0 and half 1: the mean's standard error is 0.05.
         let values: Vec<f64> = (0..100).map(|i| f64::from(i % 2)).collect();
-        let [low, high] = of_mean(&values, 10_000, stream(0, Purpose::Bootstrap)).unwrap();
+        let [low, high] =
+            of_mean(&values, 10_000, Stream::new(0, Purpose::Bootstrap, 0, 0)).unwrap();
         assert!((low - 0.402).abs() < 0.012, "{low}");
         assert!((high - 0.598).abs() < 0.012, "{high}");
-        assert_eq!(of_mean(&[1.0], 1000, stream(0, Purpose::Bootstrap)), None);
         assert_eq!(
-            of_mean(&[0.5, 0.5], 1000, stream(0, Purpose::Bootstrap)),
+            of_mean(&[1.0], 1000, Stream::new(0, Purpose::Bootstrap, 0, 0)),
+            None
+        );
+        assert_eq!(
+            of_mean(&[0.5, 0.5], 1000, Stream::new(0, Purpose::Bootstrap, 0, 0)),
             Some([0.5, 0.5])
         );
     }

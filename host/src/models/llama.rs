@@ -11,10 +11,10 @@ use super::{Cache, CausalLm, Objective, Packed, Parameter, Targets, head, weight
 use crate::ops::attention::{Group, Heads, LayerCache, attention, attention_backward};
 use crate::ops::embedding::{gather, scatter_add};
 use crate::ops::matmul::{linear, linear_add, linear_input_gradient, linear_weight_gradient};
-use crate::ops::random::{Purpose, Stream};
 use crate::ops::rms_norm::{rms_norm, rms_norm_apply, rms_norm_backward};
 use crate::ops::rope::{Angles, rope, rope_backward};
 use crate::ops::silu_mul::{silu_mul, silu_mul_backward};
+use crate::random::{Purpose, Stream};
 
 /// Standard deviation of initial weights (Radford et al. 2019; transformers' `initializer_range`).
 const INITIAL_DEVIATION: f64 = 0.02;

@@ -566,7 +566,7 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::random::{Purpose, Stream};
+    use crate::random::{Purpose, Stream};
 
     /// All kernels this processor has, as one function each.
     type Product = unsafe fn(usize, usize, usize, View, View, *mut f32, usize, bool, bool);

@@ -23,7 +23,6 @@ pub mod cross_entropy;
 pub mod embedding;
 mod gemm;
 pub mod matmul;
-pub mod random;
 pub mod rms_norm;
 pub mod rope;
 pub mod silu_mul;

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
-use super::random::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 
 /// A normal tensor in f32.
 pub(crate) fn random(shape: impl Into<Shape>, seed: u64) -> Tensor {

@@ -23,7 +23,7 @@ use crate::data::sources::Adapters;
 use crate::data::{self, Demonstration, PreferencePair};
 use crate::evaluate::{self, MetricResult};
 use crate::plugin::{self, Component, Failure, Kind, Metric, Runtime, Spec, engine};
-use crate::random::{self, Purpose};
+use crate::random::{Purpose, Stream};
 use crate::report::manifest::{Machine, Manifest, PluginPin};
 use crate::report::{PreferenceSummary, StageEvaluation, Summary, TargetResult};
 use crate::tracking::jsonl::Jsonl;
@@ -186,12 +186,18 @@ impl Plan {
                 .iter()
                 .map(|source| format!("data       {source}")),
         );
-        lines.push(format!(
-            "warm-up    {} steps of {} demonstrations (of {})",
-            config.warm_up.steps,
-            config.warm_up.batch_size,
-            examples.demonstrations.len()
-        ));
+        lines.push(
+            if config.warm_up.steps > 0 && !examples.demonstrations.is_empty() {
+                format!(
+                    "warm-up    {} steps of {} demonstrations (of {})",
+                    config.warm_up.steps,
+                    config.warm_up.batch_size,
+                    examples.demonstrations.len()
+                )
+            } else {
+                "warm-up    none".to_owned()
+            },
+        );
         lines.push(match &examples.preferences {
             Some((train, held_out)) => format!(
                 "dpo        {} pairs from the data, {} held out",
@@ -278,7 +284,7 @@ impl Run<'_> {
         let plan = self.plan;
         let config = &plan.config;
         let mut evaluations = Vec::new();
-        if config.warm_up.steps > 0 {
+        if config.warm_up.steps > 0 && !plan.examples.demonstrations.is_empty() {
             evaluations.push(self.evaluate("before warm-up")?);
             self.warm_up(&plan.examples.demonstrations)?;
             evaluations.push(self.evaluate("after warm-up")?);
@@ -293,11 +299,11 @@ impl Run<'_> {
             ),
             None => {
                 let mut tasks = plan.examples.train_tasks.clone();
-                random::stream(config.seed, Purpose::Preferences).shuffle(&mut tasks);
+                Stream::new(config.seed, Purpose::Preferences, 0, 0).shuffle(&mut tasks);
                 tasks.truncate(plan.sampled_prompts());
-                let train = self.sampled_pairs("sample responses", &tasks)?;
+                let train = self.sampled_pairs("sample responses", 1, &tasks)?;
                 let held_out =
-                    self.sampled_pairs("sample held-out", &plan.examples.development_tasks)?;
+                    self.sampled_pairs("sample held-out", 2, &plan.examples.development_tasks)?;
                 ("own samples", train, held_out)
             }
         };
@@ -371,7 +377,7 @@ impl Run<'_> {
                         &samples,
                         &scored,
                         config.evaluation.bootstrap_samples,
-                        random::stream(config.seed, Purpose::Bootstrap),
+                        Stream::new(config.seed, Purpose::Bootstrap, 0, 0),
                     )
                 })
                 .collect();

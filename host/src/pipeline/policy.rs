@@ -10,9 +10,6 @@ use crate::hub;
 use crate::models::{CausalLm, Llama, LlamaConfig};
 use crate::tokenizer::{Specials, Tokenizer};
 
-/// Prefix of models that are made rather than loaded.
-const BUILTIN: &str = "builtin:";
-
 /// Where a policy comes from.
 #[derive(Clone, Debug)]
 pub enum Source {
@@ -26,7 +23,7 @@ impl Source {
     /// # Errors
     /// No such builtin model, folder or hub name.
     pub fn of(name: &str) -> Result<Self, Error> {
-        match name.strip_prefix(BUILTIN) {
+        match name.strip_prefix(config::model::BUILTIN) {
             Some("tiny-code") => Ok(Source::TinyCode),
             Some(other) => Err(Error::Input(format!(
                 "no builtin model `{other}`\nhint: there is `builtin:tiny-code`"

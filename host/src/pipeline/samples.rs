@@ -5,7 +5,7 @@ use crate::config::Generation;
 use crate::data::Task;
 use crate::evaluate;
 use crate::plugin::Sample;
-use crate::random::{self, Purpose};
+use crate::random::{Purpose, Stream};
 use crate::rollout::{self, FinishReason, Response, Stop};
 use crate::tracking::Tracker;
 use crate::trainer;
@@ -22,7 +22,7 @@ impl Run<'_> {
             ..self.plan.config.generation.clone()
         };
         let prompts = self.prompts(tasks)?;
-        let responses = self.generate(stage, &prompts, 1, &generation)?;
+        let responses = self.generate(stage, &prompts, 1, &generation, 0)?;
         Ok(tasks
             .iter()
             .zip(&responses)
@@ -31,10 +31,12 @@ impl Run<'_> {
     }
 
     /// Preference pairs from sampled responses: for each task the best against
-    /// the worst by the configured metric, where they differ enough.
+    /// the worst by the configured metric, where they differ enough. Each
+    /// `round` of sampling has random streams of its own.
     pub(super) fn sampled_pairs(
         &mut self,
         stage: &str,
+        round: u64,
         tasks: &[Task],
     ) -> Result<Vec<trainer::Pair>, Error> {
         self.timed(stage, |run| {
@@ -42,7 +44,8 @@ impl Run<'_> {
             let settings = &plan.config.preferences;
             let per_prompt = settings.samples_per_prompt;
             let prompts = run.prompts(tasks)?;
-            let responses = run.generate(stage, &prompts, per_prompt, &plan.config.generation)?;
+            let responses =
+                run.generate(stage, &prompts, per_prompt, &plan.config.generation, round)?;
             let samples: Vec<Sample> = responses
                 .iter()
                 .map(|response| run.sample(&tasks[response.prompt], response))
@@ -118,6 +121,7 @@ impl Run<'_> {
         prompts: &[Vec<u32>],
         per_prompt: usize,
         generation: &Generation,
+        round: u64,
     ) -> Result<Vec<Response>, Error> {
         let total = (prompts.len() * per_prompt) as u64;
         self.tracker.stage(stage, total, "responses");
@@ -140,7 +144,7 @@ impl Run<'_> {
             per_prompt,
             generation,
             &stop,
-            random::derive(plan.config.seed, Purpose::Sampling),
+            Stream::new(plan.config.seed, Purpose::Preferences, round, 0).seed(),
             &mut |done| {
                 tracker.progress(done as u64);
                 !interrupt.load(std::sync::atomic::Ordering::SeqCst)

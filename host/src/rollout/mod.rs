@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::config::generation::Generation;
 use crate::models::{Cache, CausalLm};
 use crate::ops::matmul::SKINNY_ROWS_MAX;
-use crate::ops::random::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 use sampling::{Sampler, Sampling};
 
 /// What ends a response before its length does.

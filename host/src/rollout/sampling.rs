@@ -2,7 +2,7 @@
 //! transformers' logits processors.
 
 use crate::ops::cross_entropy::log_sum_exp;
-use crate::ops::random::Stream;
+use crate::random::Stream;
 
 /// How a token is drawn.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +129,7 @@ simd! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::random::Purpose;
+    use crate::random::Purpose;
 
     /// Which tokens can be drawn, and how often, of ten thousand even steps of `u`.
     fn shares(logits: &[f32], sampling: Sampling) -> Vec<f64> {

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::training::Training;
 use crate::models::{CausalLm, weights};
-use crate::ops::random::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 use crate::tracking::Tracker;
 use checkpoint::State;
 use optimizer::{AdamW, LearningRate};

@@ -107,7 +107,8 @@ pub fn metric_descriptor(raw: metric_wit::Descriptor) -> Result<Descriptor, Fail
             )));
         }
     };
-    if !(raw.minimum < raw.maximum) {
+    let is_range = raw.minimum < raw.maximum;
+    if !is_range {
         return Err(bad(format!(
             "`describe` gives the range {} to {}, which is empty",
             raw.minimum, raw.maximum
