@@ -216,6 +216,11 @@ fn earlier_results_are_kept() {
             "the output folder `out` holds an earlier run\nhint: name another with --output-dir",
         );
     assert_eq!(workspace.read("out/summary.json"), "{}");
+    // A folder that nobody named moves aside by itself.
+    workspace.write("runs/fast/summary.json", "{}");
+    call(&workspace, &["--mode", "fast", "--dry-run"])
+        .expect_code(0)
+        .expect_stdout("output     runs/fast-2\n");
 }
 
 /// A run of a few seconds: little warm-up, few pairs, few tasks.

@@ -75,6 +75,24 @@ fn a_bad_sample_costs_itself() {
     }
 }
 
+/// Would catch a call that is ended by nothing but fuel: the backstop must hold alone.
+#[test]
+fn wall_time_ends_a_call_that_has_fuel_left() {
+    let workspace = Workspace::new();
+    let runtime = runtime(&workspace);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/hostile/guests/loop");
+    let mut spec = Spec::of(&guest(folder).display().to_string());
+    spec.limits.fuel_per_sample = u64::MAX;
+    spec.limits.wall_ms_per_sample = 100;
+    let metric = Metric::load(&runtime, &spec).expect("it loads");
+    let scored = rlhf::evaluate::score(&metric, &[sample("bad")]).per_sample;
+    let failure = scored[0].as_ref().expect_err("it never ends");
+    assert_eq!(
+        failure.to_string(),
+        "out of time: more than 100 ms for a sample"
+    );
+}
+
 /// Would catch a file that is run, or crashes the host, before it is known to be a plugin.
 #[test]
 fn files_that_are_no_plugins() {

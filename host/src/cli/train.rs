@@ -232,7 +232,14 @@ impl Args {
 /// # Errors
 /// Whatever ended it; see the exit codes in [`super`].
 pub fn run(args: &Args) -> Result<()> {
-    let config = effective_config(args)?;
+    let mut config = effective_config(args)?;
+    let is_default = Mode::ALL
+        .into_iter()
+        .any(|mode| config.output_dir == mode.output_dir());
+    if is_default && !args.overwrite {
+        config.output_dir = pipeline::unused_folder(&config.output_dir);
+    }
+    let folder = config.run_folder();
     if config.training.method == Some(Method::Ppo) {
         return Err(Usage(
             "`--method ppo` is not part of this version\nhint: `--method dpo` trains on preferences, or on pairs of the model's own samples".into(),
@@ -255,6 +262,7 @@ pub fn run(args: &Args) -> Result<()> {
     let interrupt = interrupt_flag()?;
     let summary = plan.run(args.overwrite, Box::new(Console::new()), &interrupt)?;
     print!("{}", report::tables::summary(&summary));
+    eprintln!("results are in {}", folder.display());
     if args.require_targets {
         let missed: Vec<String> = summary
             .targets

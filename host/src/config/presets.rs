@@ -1,5 +1,7 @@
 //! `--mode`: sets of values that go together.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -37,6 +39,8 @@ impl Origin {
 }
 
 impl Mode {
+    pub const ALL: [Mode; 3] = [Mode::Research, Mode::Production, Mode::Fast];
+
     pub fn name(self) -> &'static str {
         match self {
             Mode::Research => "research",
@@ -45,11 +49,16 @@ impl Mode {
         }
     }
 
+    /// Where a run's results go unless it is told otherwise.
+    pub fn output_dir(self) -> PathBuf {
+        format!("runs/{}", self.name()).into()
+    }
+
     /// The preset over the defaults. What suits a model that is made on the
     /// spot would ruin one that has been trained, so both have their own numbers.
     pub fn config(self, model: Origin) -> Config {
         let mut config = Config {
-            output_dir: format!("runs/{}", self.name()).into(),
+            output_dir: self.output_dir(),
             ..Config::default()
         };
         match (self, model) {

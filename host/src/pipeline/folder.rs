@@ -11,6 +11,18 @@ use crate::plugin::Sample;
 /// Files whose presence says that a run has been here.
 const TRACES: [&str; 3] = ["config.json", "metrics.jsonl", "summary.json"];
 
+/// `folder`, or the first of `folder-2`, `folder-3`, … that holds no earlier run.
+pub fn unused_folder(folder: &Path) -> PathBuf {
+    let numbered = |number: u32| match number {
+        1 => folder.to_owned(),
+        _ => PathBuf::from(format!("{}-{number}", folder.display())),
+    };
+    (1..)
+        .map(numbered)
+        .find(|folder| RunFolder::check(folder, false).is_ok())
+        .expect("numbers do not end")
+}
+
 /// The folder of a run.
 pub struct RunFolder(PathBuf);
 

@@ -32,6 +32,7 @@ use crate::{hub, models, tokenizer, trainer};
 
 use examples::Examples;
 use folder::RunFolder;
+pub use folder::unused_folder;
 use policy::{Policy, Source};
 
 /// Fewest pairs that a preference loss and its held-out accuracy mean anything for.
