@@ -284,6 +284,13 @@ impl Run<'_> {
     fn stages(&mut self) -> Result<Summary, Error> {
         let plan = self.plan;
         let config = &plan.config;
+        let context = self.policy.model.context();
+        if config.training.max_length > context {
+            self.warn(format!(
+                "sequences of up to {} tokens are trained on, but the model was made for {context}; --max-length sets the former",
+                config.training.max_length
+            ));
+        }
         let mut evaluations = Vec::new();
         if config.warm_up.steps > 0 && !plan.examples.demonstrations.is_empty() {
             evaluations.push(self.evaluate("before warm-up")?);
@@ -476,8 +483,10 @@ impl Run<'_> {
         })
     }
 
-    /// A training that was interrupted leaves the model where it was.
+    /// A training that was interrupted leaves the model where it was. What
+    /// follows needs no gradients, so their memory is given back.
     fn after_training(&mut self, interrupted: bool) -> Result<(), Error> {
+        self.policy.model.freeze();
         if interrupted {
             self.policy.save(&self.folder.path("interrupted"))?;
         }
