@@ -22,6 +22,7 @@ use crate::config::{Config, PluginEntry, Training};
 use crate::data::sources::Adapters;
 use crate::data::{self, Demonstration, PreferencePair};
 use crate::evaluate::{self, MetricResult};
+use crate::models::CausalLm;
 use crate::plugin::{self, Component, Failure, Kind, Metric, Runtime, Spec, engine};
 use crate::random::{Purpose, Stream};
 use crate::report::manifest::{Machine, Manifest, PluginPin};
