@@ -97,15 +97,16 @@ impl Examples {
         sources: Vec<String>,
     ) -> Result<Self, Error> {
         let (fraction, seed) = (config.data.eval_fraction, config.seed);
-        let mut ratings = train.ratings;
-        ratings.extend(feedback.ratings);
         let mut pairs = train.preferences;
         pairs.extend(feedback.preferences);
         let joined_as_is = !pairs.is_empty();
-        pairs.extend(feedback::implied_pairs(&ratings));
         let mut demonstrations = train.demonstrations;
         demonstrations.extend(feedback.demonstrations);
-        demonstrations.extend(feedback::demonstrations(&ratings));
+        // File by file: two files may rate on different scales.
+        for ratings in [&train.ratings, &feedback.ratings] {
+            pairs.extend(feedback::implied_pairs(ratings));
+            demonstrations.extend(feedback::demonstrations(ratings));
+        }
 
         let mut eval_tasks = eval.tasks;
         eval_tasks.extend(
