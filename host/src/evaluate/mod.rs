@@ -80,7 +80,7 @@ pub fn score(metric: &Metric, samples: &[Sample]) -> Scored {
             })
     };
     let lacks: Vec<Option<Failure>> = samples.iter().map(lacking).collect();
-    let mut measured = if lacks.iter().all(Option::is_none) {
+    let measured = if lacks.iter().all(Option::is_none) {
         metric.measure(samples)
     } else {
         let complete: Vec<Sample> = samples
@@ -98,25 +98,25 @@ pub fn score(metric: &Metric, samples: &[Sample]) -> Scored {
             })
             .collect()
     };
-    let scored: Vec<Vec<f64>> = measured
+    let vectors: Vec<Vec<f64>> = measured
         .iter()
         .filter_map(|one| one.as_ref().ok().cloned())
         .collect();
-    let mut scores = metric.score_samples(scored.clone()).into_iter();
-    let mut statistics = Vec::with_capacity(scored.len());
+    let mut statistics = Vec::with_capacity(vectors.len());
+    let mut scores = metric.score_samples(vectors).into_iter();
     let mut per_sample = Vec::with_capacity(samples.len());
-    for (measured, vector) in measured.drain(..).scan(scored.into_iter(), |vectors, one| {
-        let vector = one.is_ok().then(|| vectors.next()).flatten();
-        Some((one, vector))
-    }) {
-        let score = match measured {
-            Ok(_) => scores.next().expect("one score per vector of statistics"),
+    for one in measured {
+        let score = match one {
+            Ok(vector) => {
+                let score = scores.next().expect("one score per vector of statistics");
+                // A sample whose statistics can't be scored must not weigh in the corpus either.
+                if score.is_ok() {
+                    statistics.push(vector);
+                }
+                score
+            }
             Err(failure) => Err(failure),
         };
-        // A sample whose statistics can't be scored must not weigh in the corpus either.
-        if score.is_ok() {
-            statistics.extend(vector);
-        }
         per_sample.push(score);
     }
     let corpus = if statistics.is_empty() {

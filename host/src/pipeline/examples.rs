@@ -1,7 +1,5 @@
 //! From data files, or the embedded tasks, to what each stage needs.
 
-use std::path::Path;
-
 use super::Error;
 use crate::config::Config;
 use crate::data::sources::Adapters;
@@ -242,13 +240,8 @@ fn demonstration(task: &Task) -> Demonstration {
 
 /// Whether any file was named.
 pub fn has_files(config: &Config) -> bool {
-    let paths: [&Option<std::path::PathBuf>; 3] = [
-        &config.data.train_data_path,
-        &config.data.eval_data_path,
-        &config.data.human_feedback_path,
-    ];
-    paths.into_iter().any(|path| {
-        path.as_deref()
-            .is_some_and(|path: &Path| !path.as_os_str().is_empty())
-    })
+    let data = &config.data;
+    data.train_data_path.is_some()
+        || data.eval_data_path.is_some()
+        || data.human_feedback_path.is_some()
 }

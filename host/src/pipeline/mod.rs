@@ -23,6 +23,7 @@ use crate::data::sources::Adapters;
 use crate::data::{self, Demonstration, PreferencePair};
 use crate::evaluate::{self, MetricResult};
 use crate::models::CausalLm;
+use crate::plugin::grants::Grant;
 use crate::plugin::{self, Component, Failure, Kind, Metric, Runtime, Spec, engine};
 use crate::random::{Purpose, Stream};
 use crate::report::manifest::{Machine, Manifest, PluginPin};
@@ -95,15 +96,26 @@ impl Error {
 /// # Errors
 /// An unknown grant or a name that is none.
 pub fn spec_of(entry: &PluginEntry) -> Result<Spec, plugin::Error> {
-    let mut text = entry.path.clone();
+    let refuse = |problem: String, hint: &str| plugin::Error::Spec {
+        text: entry.path.clone(),
+        problem,
+        hint: hint.to_owned(),
+    };
+    let mut spec = Spec::of(&entry.path);
+    spec.config = serde_json::Value::Object(entry.config.clone()).to_string();
     if let Some(name) = &entry.name {
-        text.push_str(&format!(",name={name}"));
+        let name = plugin::plain_name(name);
+        spec.name = Some(name.map_err(|problem| refuse(problem, "for instance `my-metric`"))?);
     }
     for grant in &entry.grants {
-        text.push_str(&format!(",grant={grant}"));
+        spec.grants.insert(Grant::named(grant).ok_or_else(|| {
+            refuse(
+                format!("unknown grant `{grant}`"),
+                "grants are encoder and sandbox",
+            )
+        })?);
     }
-    let config = serde_json::Value::Object(entry.config.clone());
-    Spec::parse(&format!("{text},config={config}"))
+    Ok(spec)
 }
 
 /// A run that has been checked and can begin.

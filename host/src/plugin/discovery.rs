@@ -70,7 +70,7 @@ impl Spec {
                         Some(super::plain_name(value).map_err(|problem| error(problem, form))?);
                 }
                 "grant" => {
-                    let grant = Grant::ALL.into_iter().find(|grant| grant.name() == value);
+                    let grant = Grant::named(value);
                     spec.grants.insert(grant.ok_or_else(|| {
                         error(
                             format!("unknown grant `{value}`"),

@@ -19,6 +19,11 @@ pub enum Grant {
 impl Grant {
     pub const ALL: [Grant; 2] = [Grant::Encoder, Grant::Sandbox];
 
+    /// The grant of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|grant| grant.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Grant::Encoder => "encoder",
@@ -57,9 +62,7 @@ pub fn check(component: &Component, granted: &BTreeSet<Grant>) -> Result<(), Err
             Some("source") if component.kind == Kind::DataAdapter => continue,
             _ => {}
         }
-        let grant = Grant::ALL
-            .into_iter()
-            .find(|grant| interface == Some(grant.name()));
+        let grant = interface.and_then(Grant::named);
         match grant {
             Some(grant) if granted.contains(&grant) => {
                 return Err(unknown("this version of rlhf has no such service yet"));
