@@ -18,6 +18,7 @@ pub mod host {
                 import rlhf:plugin/encoder@0.1.0;
                 import rlhf:plugin/sandbox@0.1.0;
                 import rlhf:plugin/source@0.1.0;
+                import rlhf:plugin/folder@0.1.0;
                 import rlhf:plugin/values@0.1.0;
                 import rlhf:plugin/candidate@0.1.0;
             }
@@ -67,6 +68,7 @@ pub mod data_adapter {
             "rlhf:plugin/types@0.1.0": super::host::rlhf::plugin::types,
             "rlhf:plugin/log@0.1.0": super::host::rlhf::plugin::log,
             "rlhf:plugin/source@0.1.0": super::host::rlhf::plugin::source,
+            "rlhf:plugin/folder@0.1.0": super::host::rlhf::plugin::folder,
         },
     });
 }

@@ -98,6 +98,10 @@ enum Backing {
 const BUFFER_BYTES: usize = 256 * 1024;
 
 impl Source {
+    pub(crate) fn from_host(source: source::Source) -> Self {
+        Self(Backing::Host(source))
+    }
+
     /// A source in memory, for tests.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Backing::Memory {
@@ -230,6 +234,21 @@ pub enum Content {
         references: Vec<String>,
         /// Test code or input/output cases.
         tests: Vec<String>,
+    },
+    /// A model's answer that is to be scored; only where the option `kind` asks for it.
+    Prediction {
+        /// Empty if the data have none.
+        id: String,
+        /// Empty if the data have none.
+        prompt: String,
+        /// What the model answered.
+        response: String,
+        /// Accepted answers.
+        references: Vec<String>,
+        /// Test code or input/output cases.
+        tests: Vec<String>,
+        /// Lower case; empty if the data have none.
+        language: String,
     },
 }
 
@@ -387,6 +406,17 @@ fn size(row: &Row) -> usize {
             references,
             tests,
         } => prompt.len() + texts(references) + texts(tests),
+        Content::Prediction {
+            id,
+            prompt,
+            response,
+            references,
+            tests,
+            language,
+        } => {
+            let single = id.len() + prompt.len() + response.len() + language.len();
+            single + texts(references) + texts(tests)
+        }
     };
     content
         + row
@@ -437,6 +467,21 @@ fn row_out(row: Row) -> wit::Row {
             references,
             tests,
         }),
+        Content::Prediction {
+            id,
+            prompt,
+            response,
+            references,
+            tests,
+            language,
+        } => wit::Content::Prediction(wit::Prediction {
+            id,
+            prompt,
+            response,
+            references,
+            tests,
+            language,
+        }),
     };
     wit::Row {
         origin: origin_out(row.origin),
@@ -467,7 +512,7 @@ where
     }
 
     fn open(source: wit::Source, options: String) -> Result<(), types::Error> {
-        let adapter = H::Plugin::open(Source(Backing::Host(source)), &options)?;
+        let adapter = H::Plugin::open(Source::from_host(source), &options)?;
         H::slot(|slot| slot.set(adapter));
         Ok(())
     }

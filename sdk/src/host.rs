@@ -1,14 +1,15 @@
 //! What the host offers a plugin.
 //!
 //! A component imports an interface if, and only if, it calls it, and the
-//! imports are what a run must grant: a plugin that uses [`encoder`] or
-//! [`sandbox`] isn't loaded without `grant=encoder` or `grant=sandbox`.
-//! [`log`] is granted to every plugin.
+//! imports are what a run must grant: a plugin that uses [`encoder`],
+//! [`sandbox`] or [`folder`] isn't loaded without `grant=encoder`,
+//! `grant=sandbox` or `grant=folder:PATH`. [`log`] is granted to every plugin.
 //!
 //! Natively, in tests, messages go to standard error and the other interfaces
 //! report that they are not there.
 
 use crate::bindings::host::rlhf::plugin as wit;
+use crate::data_adapter::Source;
 use crate::types::{Error, Outcome};
 
 /// Messages into the run's log. The host keeps a limited number of lines.
@@ -203,6 +204,54 @@ impl Sandbox {
     }
 }
 
+/// The folder that the run granted a data adapter, read-only.
+///
+/// # Errors
+/// `unavailable`: this is a native build.
+pub fn folder() -> Result<Folder, Error> {
+    if cfg!(target_arch = "wasm32") {
+        Ok(Folder(()))
+    } else {
+        Err(Error::unavailable("folder"))
+    }
+}
+
+/// A granted folder, from [`folder`]. Paths have `/` between their parts and
+/// start at the folder itself, which is the empty path.
+#[derive(Debug)]
+pub struct Folder(());
+
+impl Folder {
+    /// Entries of the folder at `path`, sorted by name.
+    ///
+    /// # Errors
+    /// There is no such folder inside the granted one, or it can't be read.
+    pub fn entries(&self, path: &str) -> Result<Vec<FolderEntry>, Error> {
+        let entries = wit::folder::entries(path)?;
+        Ok(entries
+            .into_iter()
+            .map(|wit::folder::Entry { name, is_folder }| FolderEntry { name, is_folder })
+            .collect())
+    }
+
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// There is no such file inside the granted folder, or it can't be read.
+    pub fn open(&self, path: &str) -> Result<Source, Error> {
+        Ok(Source::from_host(wit::folder::open(path)?))
+    }
+}
+
+/// What lies in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderEntry {
+    /// The last part of its path.
+    pub name: String,
+    /// Whether it is a folder itself.
+    pub is_folder: bool,
+}
+
 /// How many of the tests a candidate passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -224,5 +273,6 @@ mod tests {
         log::info("shown with --nocapture");
         assert_eq!(encoder().unwrap_err().code, "unavailable");
         assert_eq!(sandbox().unwrap_err().code, "unavailable");
+        assert_eq!(folder().unwrap_err().code, "unavailable");
     }
 }

@@ -8,7 +8,7 @@
 //! | [`reward_shaper`] | [`RewardShaper`] |
 //! | [`data_adapter`] | [`DataAdapter`] |
 //! | [`code_runner`] | [`CodeRunner`] |
-//! | [`host`] | what a plugin can call: [`host::log`], [`host::encoder`], [`host::sandbox`] |
+//! | [`host`] | what a plugin can call: [`host::log`], [`host::encoder`], [`host::sandbox`], [`host::folder`] |
 //! | [`options`] | how options are parsed |
 //! | [`records`] | for adapters: which columns make which record |
 //! | [`testing`] | golden cases, natively |

@@ -689,6 +689,17 @@ fn row_line(origin: Origin, content: Content, extra: Vec<(String, String)>) -> V
         } => json!({
             "kind": "evaluation", "prompt": prompt, "references": references, "tests": tests,
         }),
+        Content::Prediction {
+            id,
+            prompt,
+            response,
+            references,
+            tests,
+            language,
+        } => json!({
+            "kind": "prediction", "id": id, "prompt": prompt, "response": response,
+            "references": references, "tests": tests, "language": language,
+        }),
     };
     line["line"] = json!(origin.line);
     line["row"] = json!(origin.row);

@@ -149,6 +149,14 @@ impl Adapters {
                 path: name.clone(),
                 message: from_plugin(failure),
             })?;
+            let row = row.and_then(|row| match row.content {
+                Content::Prediction(_) => Err(RowError {
+                    origin: row.origin,
+                    field: String::new(),
+                    message: "expected something to learn from, found a prediction".into(),
+                }),
+                _ => Ok(row),
+            });
             match row {
                 Ok(row) => data.add(row, path),
                 Err(error) => {
@@ -248,6 +256,7 @@ impl Dataset {
                 references,
                 tests,
             }),
+            Content::Prediction(_) => unreachable!("refused where the rows are read"),
         }
     }
 }

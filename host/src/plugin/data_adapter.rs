@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::host::source::Source;
 use super::instance::{Budget, State, guarded, store};
 use super::limits::FUEL_PER_CALL;
-use super::{Component, Error, Limits, Runtime, grants};
+use super::{Component, Error, Limits, Runtime, Sample, grants};
 
 /// Rows asked for at once: enough to hide the call, little enough to bound memory.
 const ROWS_PER_CALL: u32 = 256;
@@ -67,6 +67,8 @@ pub enum Content {
         references: Vec<String>,
         tests: Vec<String>,
     },
+    /// Only where the option `kind` asks for predictions.
+    Prediction(Box<Sample>),
 }
 
 /// A row that could not be read.

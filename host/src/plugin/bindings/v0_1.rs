@@ -250,5 +250,13 @@ fn content(raw: adapter_wit::Content) -> Content {
             references: row.references,
             tests: row.tests,
         },
+        adapter_wit::Content::Prediction(row) => Content::Prediction(Box::new(Sample {
+            id: row.id,
+            prompt: row.prompt,
+            response: row.response,
+            references: row.references,
+            language: row.language,
+            tests: row.tests,
+        })),
     }
 }
