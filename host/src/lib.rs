@@ -13,6 +13,7 @@
 //! | [`data`] | examples: files through adapters, embedded tasks, splits |
 //! | [`ops`], [`models`] | layers with forward and backward, and the networks made of them |
 //! | [`rollout`] | sampling with a KV cache, log-probabilities |
+//! | [`reward`] | what a response is worth, part by part |
 //! | [`trainer`] | supervised warm-up, DPO, the optimizer, checkpoints |
 //! | [`evaluate`] | metrics over responses, with intervals |
 //! | [`tracking`], [`report`] | what a run tells while it goes on, and what it leaves |
@@ -38,6 +39,7 @@ pub mod pipeline;
 pub mod plugin;
 pub mod random;
 pub mod report;
+pub mod reward;
 pub mod rollout;
 pub mod tokenizer;
 pub mod tracking;

@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("report", &["config", "plugin", "trainer", "evaluate"]),
+    ("reward", &["config", "data", "models", "plugin"]),
     (
         "pipeline",
         &[
@@ -40,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "plugin",
             "data",
             "models",
+            "reward",
             "rollout",
             "trainer",
             "evaluate",

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Usage;
 use crate::evaluate::{self, Scored};
-use crate::plugin::{Metric, Runtime, Sample, Spec, engine};
+use crate::plugin::{Metric, Runtime, Sample, Spec};
 use crate::random::{Purpose, Stream};
 use crate::report::tables;
 
@@ -77,8 +77,7 @@ enum References {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = Runtime::new(engine::cache_folder(), workers)?;
+    let runtime = Runtime::of_user()?;
     let specs = if args.metric.is_empty() {
         vec![Spec::of("bleu"), Spec::of("codebleu")]
     } else {

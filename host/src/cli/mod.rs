@@ -160,7 +160,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                 use pipeline::Error;
                 return match error {
                     Error::Interrupted { .. } => Some(INTERRUPTED),
-                    Error::Metric { .. } | Error::Plugin(_) => Some(PLUGIN),
+                    Error::Reward { .. } | Error::Abort(_) | Error::Plugin(_) => Some(PLUGIN),
                     Error::Data(data::sources::Error::Plugin(_)) => Some(PLUGIN),
                     Error::Input(_)
                     | Error::Hub(_)

@@ -252,7 +252,7 @@ pub fn run(args: &Args) -> Result<()> {
         .map(|text| Spec::parse(text))
         .collect::<Result<Vec<_>, _>>()?;
     for entry in &config.plugins {
-        specs.push(pipeline::spec_of(entry)?);
+        specs.push(Spec::of_entry(entry)?);
     }
     let plan = pipeline::Plan::prepare(config, &specs)?;
     if args.dry_run {

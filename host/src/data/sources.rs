@@ -68,18 +68,16 @@ pub(super) fn place(line: u64, row: u64) -> String {
 pub struct Adapters(Vec<DataAdapter>);
 
 impl Adapters {
-    /// Loads the shipped adapters and those in `specs`, which go first.
+    /// The adapters `given`, and behind them the shipped ones that they don't replace.
     ///
     /// # Errors
-    /// One of them can't be used.
-    pub fn load(runtime: &Arc<Runtime>, specs: &[Spec]) -> Result<Self, plugin::Error> {
-        let shipped = SHIPPED.map(Spec::of);
-        specs
-            .iter()
-            .chain(&shipped)
-            .map(|spec| DataAdapter::load(runtime, spec))
-            .collect::<Result<_, _>>()
-            .map(Self)
+    /// A shipped one can't be used.
+    pub fn load(runtime: &Arc<Runtime>, given: Vec<DataAdapter>) -> Result<Self, plugin::Error> {
+        let mut adapters = given;
+        for spec in SHIPPED.map(Spec::of) {
+            adapters.push(DataAdapter::load(runtime, &spec)?);
+        }
+        Ok(Self(adapters))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &DataAdapter> {
@@ -134,7 +132,15 @@ impl Adapters {
             });
         }
         let adapter = self.for_file(path)?;
-        let rows = adapter.open(path, columns).map_err(|error| match error {
+        let mut options = serde_json::Map::new();
+        if !columns.is_empty() {
+            let columns: serde_json::Map<_, _> = columns
+                .iter()
+                .map(|(field, column)| (field.clone(), column.clone().into()))
+                .collect();
+            options.insert("columns".into(), columns.into());
+        }
+        let rows = adapter.open(path, options).map_err(|error| match error {
             OpenError::File(source) => open(source),
             OpenError::Plugin(failure) => Error::File {
                 path: name.clone(),

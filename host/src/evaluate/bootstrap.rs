@@ -43,7 +43,7 @@ pub fn of_corpus(
                 sum
             })
             .collect();
-        for score in metric.score_corpora(sums) {
+        for score in metric.score_corpora(&sums) {
             values.push(score.ok()?.value);
         }
     }

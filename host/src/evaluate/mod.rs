@@ -103,7 +103,7 @@ pub fn score(metric: &Metric, samples: &[Sample]) -> Scored {
         .filter_map(|one| one.as_ref().ok().cloned())
         .collect();
     let mut statistics = Vec::with_capacity(vectors.len());
-    let mut scores = metric.score_samples(vectors).into_iter();
+    let mut scores = metric.score_samples(&vectors).into_iter();
     let mut per_sample = Vec::with_capacity(samples.len());
     for one in measured {
         let score = match one {
@@ -125,7 +125,7 @@ pub fn score(metric: &Metric, samples: &[Sample]) -> Scored {
         })
     } else {
         metric
-            .score_corpora(vec![bootstrap::sum(&statistics)])
+            .score_corpora(&[bootstrap::sum(&statistics)])
             .pop()
             .expect("one corpus has one score")
     };

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Error;
 use crate::plugin::Sample;
+use crate::reward::Rewards;
 
 /// Files whose presence says that a run has been here.
 const TRACES: [&str; 3] = ["config.json", "metrics.jsonl", "summary.json"];
@@ -110,11 +111,50 @@ impl RunFolder {
             text.push_str(&row.to_string());
             text.push('\n');
         }
+        self.append("completions.jsonl", &text)
+    }
+
+    /// Adds what sampled responses were worth, part by part, to `rewards.jsonl`.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn rewards(&self, stage: &str, samples: &[Sample], rewards: &Rewards) -> Result<(), Error> {
+        let mut text = String::new();
+        for (at, sample) in samples.iter().enumerate() {
+            let parts: serde_json::Map<String, serde_json::Value> = rewards
+                .parts
+                .iter()
+                .map(|part| {
+                    let named: serde_json::Map<String, serde_json::Value> = part.named[at]
+                        .iter()
+                        .map(|(name, value)| (name.clone(), (*value).into()))
+                        .collect();
+                    let value = match &part.reasons[at] {
+                        Some(reason) => serde_json::json!({ "abstained": reason }),
+                        None => serde_json::json!({ "value": part.values[at], "parts": named }),
+                    };
+                    (part.name.clone(), value)
+                })
+                .collect();
+            let row = serde_json::json!({
+                "stage": stage,
+                "id": sample.id,
+                "response": sample.response,
+                "reward": rewards.totals[at],
+                "parts": parts,
+            });
+            text.push_str(&row.to_string());
+            text.push('\n');
+        }
+        self.append("rewards.jsonl", &text)
+    }
+
+    fn append(&self, name: &str, text: &str) -> Result<(), Error> {
         std::fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.path("completions.jsonl"))
+            .open(self.path(name))
             .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|error| self.write_error("completions", "completions.jsonl", error))
+            .map_err(|error| self.write_error("results", name, error))
     }
 }

@@ -8,33 +8,33 @@
 
 mod examples;
 mod folder;
+mod plugins;
 mod policy;
 mod samples;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::Device;
 
-use crate::config::{Config, PluginEntry, Training};
+use crate::config::{Config, Training};
 use crate::data::sources::Adapters;
 use crate::data::{self, Demonstration, PreferencePair};
 use crate::evaluate::{self, MetricResult};
 use crate::models::CausalLm;
-use crate::plugin::grants::Grant;
-use crate::plugin::{self, Component, Failure, Kind, Metric, Runtime, Spec, engine};
+use crate::plugin::{self, Metric, Runtime, Spec};
 use crate::random::{Purpose, Stream};
-use crate::report::manifest::{Machine, Manifest, PluginPin};
+use crate::report::manifest::{Machine, Manifest};
 use crate::report::{PreferenceSummary, StageEvaluation, Summary, TargetResult};
 use crate::tracking::jsonl::Jsonl;
 use crate::tracking::{All, Tracker};
-use crate::{hub, models, tokenizer, trainer};
+use crate::{hub, models, reward, tokenizer, trainer};
 
 use examples::Examples;
 use folder::RunFolder;
 pub use folder::unused_folder;
+use plugins::Plugins;
 use policy::{Policy, Source};
 
 /// Fewest pairs that a preference loss and its held-out accuracy mean anything for.
@@ -63,9 +63,13 @@ pub enum Error {
         source: candle_core::Error,
     },
     #[error(
-        "metric `{metric}` failed on every sample: {failure}\nhint: `rlhf plugin inspect` shows whether it works at all"
+        "no sampled response has a reward: part `{part}`: {reason}\nhint: `rlhf plugin test` shows whether it works at all"
     )]
-    Metric { metric: String, failure: Failure },
+    Reward { part: String, reason: String },
+    #[error(
+        "{0}\nhint: its `on-failure` policy is to end the run; `abstain` leaves such samples out"
+    )]
+    Abort(#[from] reward::Abort),
     #[error("{what} `{path}`: {source}")]
     Write {
         what: &'static str,
@@ -91,43 +95,13 @@ impl Error {
     }
 }
 
-/// The plugin that an entry of the configuration means.
-///
-/// # Errors
-/// An unknown grant or a name that is none.
-pub fn spec_of(entry: &PluginEntry) -> Result<Spec, plugin::Error> {
-    let refuse = |problem: String, hint: &str| plugin::Error::Spec {
-        text: entry.path.clone(),
-        problem,
-        hint: hint.to_owned(),
-    };
-    let mut spec = Spec::of(&entry.path);
-    spec.config = serde_json::Value::Object(entry.config.clone()).to_string();
-    if let Some(name) = &entry.name {
-        let name = plugin::plain_name(name);
-        spec.name = Some(name.map_err(|problem| refuse(problem, "for instance `my-metric`"))?);
-    }
-    for grant in &entry.grants {
-        spec.grants.insert(Grant::named(grant).ok_or_else(|| {
-            refuse(
-                format!("unknown grant `{grant}`"),
-                "grants are encoder and sandbox",
-            )
-        })?);
-    }
-    Ok(spec)
-}
-
 /// A run that has been checked and can begin.
 pub struct Plan {
     config: Config,
     device: Device,
     source: Source,
     examples: Examples,
-    metrics: Vec<Metric>,
-    /// Metrics that have a target and can't be computed, with the reason.
-    not_computed: Vec<(String, String)>,
-    pins: Vec<PluginPin>,
+    plugins: Plugins,
 }
 
 impl Plan {
@@ -137,37 +111,22 @@ impl Plan {
     /// The first thing that is wrong, before any model is loaded.
     pub fn prepare(config: Config, specs: &[Spec]) -> Result<Self, Error> {
         let device = policy::device(config.model.device)?;
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let runtime = Runtime::new(engine::cache_folder(), workers)?;
-        let (metric_specs, adapter_specs) = by_kind(&runtime, specs)?;
-        let (metrics, not_computed) = load_metrics(&runtime, &config, &metric_specs)?;
-        let mut pins: Vec<PluginPin> = metrics
-            .iter()
-            .map(|metric| {
-                PluginPin::of(metric.component(), metric.name(), Some(metric.signature()))
-            })
-            .collect();
+        let runtime = Runtime::of_user()?;
+        let mut plugins = Plugins::load(&runtime, &config, specs)?;
         let adapters = if examples::has_files(&config) {
-            Some(Adapters::load(&runtime, &adapter_specs)?)
+            let given = std::mem::take(&mut plugins.adapters);
+            Some(Adapters::load(&runtime, given)?)
         } else {
             None
         };
-        if let Some(adapters) = &adapters {
-            pins.extend(adapters.iter().map(|adapter| {
-                PluginPin::of(adapter.component(), &adapter.descriptor().name, None)
-            }));
-        }
         let examples = Examples::gather(&config, adapters.as_ref())?;
         let source = Source::of(&config.model.base_model_name)?;
-        if examples.preferences.is_none()
-            && !metrics
-                .iter()
-                .any(|metric| metric.name() == config.preferences.metric)
-        {
+        if examples.preferences.is_none() && plugins.reward_parts().is_empty() {
             return Err(Error::Input(format!(
-                "the data have no preferences, and the metric `{}` that would rank the model's own samples is not among {}\nhint: set `preferences.metric` to one of them",
+                "the data have no preferences, and the metric `{}` that would rank the model's own samples is not among {}\nhint: set `preferences.metric` to one of them, or give a reward shaper with --plugin",
                 config.preferences.metric,
-                metrics
+                plugins
+                    .metrics
                     .iter()
                     .map(Metric::name)
                     .collect::<Vec<_>>()
@@ -179,9 +138,7 @@ impl Plan {
             device,
             source,
             examples,
-            metrics,
-            not_computed,
-            pins,
+            plugins,
         })
     }
 
@@ -222,7 +179,7 @@ impl Plan {
                 "dpo        pairs from {} samples of each of {} prompts, ranked by {}",
                 config.preferences.samples_per_prompt,
                 self.sampled_prompts(),
-                config.preferences.metric
+                self.plugins.describe_reward()
             ),
         });
         lines.push(format!(
@@ -230,7 +187,8 @@ impl Plan {
             examples.eval_tasks.len()
         ));
         lines.extend(
-            self.pins
+            self.plugins
+                .pins
                 .iter()
                 .map(|pin| format!("plugin     {} {} {}", pin.name, pin.kind, pin.path)),
         );
@@ -389,6 +347,7 @@ impl Run<'_> {
             let config = &run.plan.config;
             let metrics: Vec<MetricResult> = run
                 .plan
+                .plugins
                 .metrics
                 .iter()
                 .map(|metric| {
@@ -547,7 +506,7 @@ impl Run<'_> {
                 cores: std::thread::available_parallelism().map_or(1, usize::from),
                 device: device_name(&self.plan.device),
             },
-            plugins: self.plan.pins.clone(),
+            plugins: self.plan.plugins.pins.clone(),
             seconds: self.seconds.clone(),
         }
     }
@@ -567,6 +526,7 @@ impl Plan {
                     (_, Some(_)) => None,
                     (Some(result), None) => result.first_failure.clone(),
                     (None, None) => self
+                        .plugins
                         .not_computed
                         .iter()
                         .find(|(missing, _)| missing == name)
@@ -583,79 +543,6 @@ impl Plan {
             })
             .collect()
     }
-}
-
-/// Plugins that the run was given, sorted by what they do.
-fn by_kind(
-    runtime: &Arc<Runtime>,
-    specs: &[Spec],
-) -> Result<(Vec<Spec>, Vec<Spec>), plugin::Error> {
-    let (mut metrics, mut adapters) = (Vec::new(), Vec::new());
-    for spec in specs {
-        let component = Component::load(runtime, &spec.resolve()?)?;
-        match component.kind {
-            Kind::Metric => metrics.push(spec.clone()),
-            Kind::DataAdapter => adapters.push(spec.clone()),
-            found @ (Kind::RewardShaper | Kind::CodeRunner) => {
-                return Err(plugin::Error::WrongKind {
-                    plugin: component.label(),
-                    found,
-                    expected: Kind::Metric,
-                    hint: "this version runs metrics and data adapters".into(),
-                });
-            }
-        }
-    }
-    Ok((metrics, adapters))
-}
-
-/// Loads the metrics given by `--plugin`, then those of the configuration that
-/// they don't replace. A metric that only has a target is used if it is there.
-#[allow(
-    clippy::type_complexity,
-    reason = "two lists, named where they are used"
-)]
-fn load_metrics(
-    runtime: &Arc<Runtime>,
-    config: &Config,
-    specs: &[Spec],
-) -> Result<(Vec<Metric>, Vec<(String, String)>), plugin::Error> {
-    let mut metrics: Vec<Metric> = Vec::new();
-    for spec in specs {
-        let metric = Metric::load(runtime, spec)?;
-        if let Some(other) = metrics.iter().find(|other| other.name() == metric.name()) {
-            return Err(plugin::Error::SameName {
-                name: metric.name().to_owned(),
-                first: other.component().path.clone(),
-                second: metric.component().path.clone(),
-            });
-        }
-        metrics.push(metric);
-    }
-    for name in &config.evaluation.metrics {
-        if !metrics.iter().any(|metric| metric.name() == name) {
-            metrics.push(Metric::load(runtime, &Spec::of(name))?);
-        }
-    }
-    let mut not_computed = Vec::new();
-    for (name, _) in config.evaluation.targets() {
-        if metrics.iter().any(|metric| metric.name() == name) {
-            continue;
-        }
-        match Metric::load(runtime, &Spec::of(name)) {
-            Ok(metric) => metrics.push(metric),
-            Err(plugin::Error::NotFound { .. }) => {
-                not_computed.push((name.to_owned(), format!("no plugin `{name}` was found")));
-            }
-            Err(error @ plugin::Error::NotGranted { .. }) => {
-                let line = error.to_string();
-                let reason = line.lines().next().unwrap_or_default().to_owned();
-                not_computed.push((name.to_owned(), reason));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((metrics, not_computed))
 }
 
 fn device_name(device: &Device) -> String {

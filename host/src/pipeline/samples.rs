@@ -5,7 +5,9 @@ use crate::config::Generation;
 use crate::data::Task;
 use crate::evaluate;
 use crate::plugin::Sample;
+use crate::plugin::reward_shaper::{Context, Rollout};
 use crate::random::{Purpose, Stream};
+use crate::reward::{self, Rewards};
 use crate::rollout::{self, FinishReason, Response, Stop};
 use crate::tracking::Tracker;
 use crate::trainer;
@@ -31,8 +33,8 @@ impl Run<'_> {
     }
 
     /// Preference pairs from sampled responses: for each task the best against
-    /// the worst by the configured metric, where they differ enough. Each
-    /// `round` of sampling has random streams of its own.
+    /// the worst by their reward, where they differ enough. Each `round` of
+    /// sampling has random streams of its own.
     pub(super) fn sampled_pairs(
         &mut self,
         stage: &str,
@@ -46,38 +48,10 @@ impl Run<'_> {
             let prompts = run.prompts(tasks)?;
             let responses =
                 run.generate(stage, &prompts, per_prompt, &plan.config.generation, round)?;
-            let samples: Vec<Sample> = responses
-                .iter()
-                .map(|response| run.sample(&tasks[response.prompt], response))
-                .collect();
-            let metric = plan
-                .metrics
-                .iter()
-                .find(|metric| metric.name() == settings.metric)
-                .expect("checked when the run was prepared");
-            let scores = evaluate::score(metric, &samples).per_sample;
-            if let Some(Err(failure)) = scores.first()
-                && scores.iter().all(Result::is_err)
-            {
-                return Err(Error::Metric {
-                    metric: settings.metric.clone(),
-                    failure: failure.clone(),
-                });
-            }
-            // A loss is a score with its sign turned.
-            let sign = if metric.descriptor().higher_is_better {
-                1.0
-            } else {
-                -1.0
-            };
+            let rewards = run.rewards(stage, round, tasks, &responses)?;
             let mut pairs = Vec::new();
             for (group, responses) in responses.chunks(per_prompt).enumerate() {
-                let ranked = rank(responses, |at| {
-                    scores[group * per_prompt + at]
-                        .as_ref()
-                        .ok()
-                        .map(|score| sign * score.value)
-                });
+                let ranked = rank(responses, |at| rewards.totals[group * per_prompt + at]);
                 let Some((best, worst, margin)) = ranked else {
                     continue;
                 };
@@ -94,6 +68,97 @@ impl Run<'_> {
             }
             Ok(pairs)
         })
+    }
+
+    /// What the responses are worth, logged by part and kept sample by sample.
+    fn rewards(
+        &mut self,
+        stage: &str,
+        round: u64,
+        tasks: &[Task],
+        responses: &[Response],
+    ) -> Result<Rewards, Error> {
+        let plan = self.plan;
+        let samples: Vec<Sample> = responses
+            .iter()
+            .map(|response| self.sample(&tasks[response.prompt], response))
+            .collect();
+        let mut rollouts: Vec<Rollout> = responses
+            .iter()
+            .zip(&samples)
+            .map(|(response, sample)| self.rollout(response, sample))
+            .collect();
+        for metric in plan.plugins.reward_metrics() {
+            let scores = evaluate::score(metric, &samples).per_sample;
+            for (rollout, score) in rollouts.iter_mut().zip(scores) {
+                let value = score.ok().map(|score| score.value);
+                rollout
+                    .metrics
+                    .extend(value.map(|value| (metric.name().to_owned(), value)));
+            }
+        }
+        let targets = plan.config.evaluation.targets();
+        let context = Context {
+            step: 0,
+            steps_total: plan.config.training.steps as u64,
+            response_tokens_max: u32::try_from(plan.config.generation.max_new_tokens)
+                .unwrap_or(u32::MAX),
+            targets: targets
+                .into_iter()
+                .map(|(name, target)| (name.to_owned(), target))
+                .collect(),
+        };
+        let rewards = reward::rewards(&plan.plugins.reward_parts(), &rollouts, &context)?;
+        self.folder.rewards(stage, &samples, &rewards)?;
+        let means: Vec<(String, f64)> = rewards
+            .means()
+            .into_iter()
+            .map(|(name, mean)| (format!("rewards/{name}"), mean))
+            .collect();
+        let values: Vec<(&str, f64)> = means
+            .iter()
+            .map(|(name, mean)| (name.as_str(), *mean))
+            .collect();
+        self.tracker.log(round, &values);
+        if rewards.totals.iter().all(Option::is_none)
+            && let Some((part, reason)) = first_reason(&rewards)
+        {
+            return Err(Error::Reward { part, reason });
+        }
+        for part in &rewards.parts {
+            let missing = part.reasons.iter().flatten().count();
+            if let Some(reason) = part.reasons.iter().flatten().next() {
+                self.warn(format!(
+                    "{stage}: `{}` gave no reward for {missing} of {} responses: {reason}",
+                    part.name,
+                    samples.len()
+                ));
+            }
+        }
+        Ok(rewards)
+    }
+
+    /// What is known of a response that the policy has just sampled.
+    fn rollout(&self, response: &Response, sample: &Sample) -> Rollout {
+        let tokenizer = &self.policy.tokenizer;
+        Rollout {
+            sample: sample.clone(),
+            tokens: response
+                .ids
+                .iter()
+                .map(|id| tokenizer.token_text(*id))
+                .collect(),
+            reward_model_score: None,
+            metrics: Vec::new(),
+            execution: None,
+            // The policy is its own reference as long as no preference has been trained on.
+            kl: 0.0,
+            finish_reason: match response.finish {
+                FinishReason::Length => "length",
+                FinishReason::Eos | FinishReason::StopString(_) => "stop",
+            }
+            .to_owned(),
+        }
     }
 
     fn prompts(&self, tasks: &[Task]) -> Result<Vec<Vec<u32>>, Error> {
@@ -175,6 +240,14 @@ impl Run<'_> {
             _ => ids,
         }
     }
+}
+
+/// The first part that gave no reward, and why.
+fn first_reason(rewards: &Rewards) -> Option<(String, String)> {
+    rewards.parts.iter().find_map(|part| {
+        let reason = part.reasons.iter().flatten().next()?;
+        Some((part.name.clone(), reason.clone()))
+    })
 }
 
 /// The best and the worst of a prompt's responses, the first of equals, and how

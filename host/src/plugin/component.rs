@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use wasmparser::{Chunk, Parser, Payload};
+use wasmtime::Engine;
 
+use super::bindings::Line;
+use super::limits::STACK_BYTES_MAX;
 use super::{Error, Runtime};
 
 /// The package of our interfaces.
 const PACKAGE: &str = "rlhf:plugin/";
-/// WIT lines that this host loads.
-const SUPPORTED_LINE: &str = "0.1.";
 /// Components larger than this are refused before they are read.
 const COMPONENT_BYTES_MAX: u64 = 512 << 20;
 
@@ -25,7 +27,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 4] = [
+    pub const ALL: [Kind; 4] = [
         Kind::Metric,
         Kind::RewardShaper,
         Kind::DataAdapter,
@@ -69,6 +71,8 @@ pub struct Component {
     pub kind: Kind,
     /// Version of the WIT package it was built against.
     pub wit_version: String,
+    /// The bindings that serve this version.
+    pub(super) line: Line,
     /// Imported interfaces as they are written, `wasi:*` included.
     pub imports: Vec<String>,
     pub(super) compiled: wasmtime::component::Component,
@@ -114,26 +118,29 @@ impl Component {
                 ));
             }
         }
-        let sha256: String = Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let compiled = runtime.compile(&bytes, &sha256).map_err(|error| {
+        let sha256 = hash(&bytes);
+        if let Some(expected) = runtime.lock().and_then(|lock| lock.expects(path))
+            && expected != sha256
+        {
+            return Err(Error::Changed {
+                plugin: plugin.clone(),
+                expected: expected.to_owned(),
+                found: sha256,
+            });
+        }
+        let damaged = |problem: String| {
             refuse(
-                format!("is not a valid component: {}", error.root_cause()),
+                format!("is not a valid component: {problem}"),
                 "it may be damaged, or made by a newer tool than this host knows",
             )
-        })?;
-        let ty = compiled.component_type();
-        let engine = runtime.engine();
-        let imports: Vec<String> = ty
-            .imports(engine)
-            .map(|(name, _)| name.to_owned())
-            .collect();
-        let exports: Vec<String> = ty
-            .exports(engine)
-            .map(|(name, _)| name.to_owned())
-            .collect();
+        };
+        let (imports, exports) = names(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if let Some(import) = imports.iter().find(|name| is_wasi_0_3(name)) {
+            return Err(refuse(
+                format!("is a component for WASI 0.3: it imports `{import}`"),
+                "plugins use WASI 0.2: build it for the target wasm32-wasip2",
+            ));
+        }
         let Some((kind, wit_version)) = exports.iter().find_map(|name| kind_of(name)) else {
             let found = if exports.is_empty() {
                 "nothing".to_owned()
@@ -145,24 +152,59 @@ impl Component {
                 "a plugin exports one of rlhf:plugin/metric, reward-shaper, data-adapter, code-runner; build it with the rlhf-sdk",
             ));
         };
-        if !wit_version.starts_with(SUPPORTED_LINE) {
+        let Some(line) = Line::of(&wit_version) else {
             return Err(refuse(
                 format!("was built against rlhf:plugin@{wit_version}"),
                 &format!(
-                    "this host knows the line {SUPPORTED_LINE}x; update rlhf, or rebuild the plugin"
+                    "this host knows {}; update rlhf, or rebuild the plugin",
+                    Line::KNOWN.join(", ")
                 ),
             ));
-        }
+        };
+        let engine = runtime.engine(STACK_BYTES_MAX)?;
+        let compiled = runtime
+            .compile(&engine, &bytes, &sha256)
+            .map_err(|error| damaged(error.root_cause().to_string()))?;
         Ok(Self {
             path: path.to_owned(),
             sha256,
             size,
             kind,
             wit_version,
+            line,
             imports,
             compiled,
             runtime: Arc::clone(runtime),
         })
+    }
+
+    /// Its code for calls that may use this much stack, and the engine it runs on.
+    ///
+    /// # Errors
+    /// The file has changed since it was loaded.
+    pub(super) fn for_stack(
+        &self,
+        stack_bytes: usize,
+    ) -> Result<(Engine, wasmtime::component::Component), Error> {
+        let engine = self.runtime.engine(stack_bytes)?;
+        if stack_bytes == STACK_BYTES_MAX {
+            return Ok((engine, self.compiled.clone()));
+        }
+        let bytes = std::fs::read(&self.path).map_err(|source| Error::Read {
+            plugin: self.label(),
+            source,
+        })?;
+        let found = hash(&bytes);
+        if found != self.sha256 {
+            return Err(Error::Changed {
+                plugin: self.label(),
+                expected: self.sha256.clone(),
+                found,
+            });
+        }
+        let compiled = self.runtime.compile(&engine, &bytes, &self.sha256);
+        let compiled = compiled.map_err(|error| Error::Engine(format!("{error:#}")))?;
+        Ok((engine, compiled))
     }
 
     /// How messages name it.
@@ -183,6 +225,59 @@ impl Component {
             hint: format!("`rlhf plugin inspect {}` shows what it is", self.label()),
         })
     }
+}
+
+/// Hexadecimal.
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Names of a component's own imports and exports, without looking into the
+/// modules and components inside it.
+fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), wasmparser::BinaryReaderError> {
+    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    let mut parser = Parser::new(0);
+    let mut outer: Vec<Parser> = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let (payload, consumed) = match parser.parse(rest, true)? {
+            Chunk::Parsed { payload, consumed } => (payload, consumed),
+            Chunk::NeedMoreData(_) => unreachable!("it was told that there is no more"),
+        };
+        rest = &rest[consumed..];
+        match payload {
+            Payload::ComponentImportSection(section) if outer.is_empty() => {
+                for import in section {
+                    imports.push(import?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if outer.is_empty() => {
+                for export in section {
+                    exports.push(export?.name.name.to_owned());
+                }
+            }
+            Payload::CodeSectionStart { size, .. } => {
+                parser.skip_section();
+                rest = rest.get(size as usize..).unwrap_or_default();
+            }
+            Payload::ModuleSection { parser: inner, .. }
+            | Payload::ComponentSection { parser: inner, .. } => {
+                outer.push(std::mem::replace(&mut parser, inner));
+            }
+            Payload::End(_) => match outer.pop() {
+                Some(above) => parser = above,
+                None => return Ok((imports, exports)),
+            },
+            _ => {}
+        }
+    }
+}
+
+fn is_wasi_0_3(import: &str) -> bool {
+    import.starts_with("wasi:") && import.contains("@0.3.")
 }
 
 /// `rlhf:plugin/metric@0.1.0` gives the kind and the version.

@@ -1,20 +1,19 @@
 //! The typed front of the data-adapter world: a file in, rows out, a few at a time.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use wasmtime::Store;
-use wasmtime::component::HasSelf;
+use cap_std::fs::File;
 
-use super::bindings::v0_1::{self, data_adapter_plugin, log, source};
-use super::component::Kind;
+use super::bindings::v0_1::{self, DataAdapterPlugin};
 use super::discovery::Spec;
 use super::failure::Failure;
+use super::host::Services;
 use super::host::source::Source;
-use super::instance::{Budget, State, guarded, store};
+use super::instance::Budget;
 use super::limits::FUEL_PER_CALL;
-use super::{Component, Error, Limits, Runtime, Sample, grants};
+use super::world::{Instance, Loaded, Used};
+use super::{Component, Error, Runtime, Sample};
 
 /// Rows asked for at once: enough to hide the call, little enough to bound memory.
 const ROWS_PER_CALL: u32 = 256;
@@ -83,52 +82,35 @@ pub struct RowError {
 /// A loaded adapter. An instance reads one file.
 pub struct DataAdapter {
     descriptor: Descriptor,
-    component: Component,
-    limits: Limits,
-    options: String,
-    pre: data_adapter_plugin::DataAdapterPluginPre<State>,
+    loaded: Loaded<DataAdapterPlugin>,
 }
 
 impl DataAdapter {
-    /// Loads an adapter and asks it to describe itself.
+    /// Finds and loads an adapter.
+    ///
+    /// # Errors
+    /// Those of [`DataAdapter::of`], or there is no such file.
+    pub fn load(runtime: &Arc<Runtime>, spec: &Spec) -> Result<Self, Error> {
+        let component = Component::load(runtime, &spec.resolve()?)?;
+        Self::of(component, spec)
+    }
+
+    /// Asks the adapter in a component to describe itself.
     ///
     /// # Errors
     /// It is no adapter, asks for what it was not granted, or fails in `describe`.
-    pub fn load(runtime: &Arc<Runtime>, spec: &Spec) -> Result<Self, Error> {
-        let component = Component::load(runtime, &spec.resolve()?)?;
-        component.expect(Kind::DataAdapter)?;
-        grants::check(&component, &spec.grants)?;
-        runtime.tick();
-        let link = |error: wasmtime::Error| Error::NotAPlugin {
-            plugin: component.label(),
-            problem: format!("does not fit the data-adapter world: {error:#}"),
-            hint: "rebuild it against the WIT in `wit/0.1.0`".into(),
-        };
-        let mut linker = runtime.linker().map_err(link)?;
-        log::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(link)?;
-        source::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(link)?;
-        let pre = linker
-            .instantiate_pre(&component.compiled)
-            .and_then(data_adapter_plugin::DataAdapterPluginPre::new)
-            .map_err(link)?;
-        let mut adapter = Self {
-            descriptor: Descriptor {
-                name: String::new(),
-                version: String::new(),
-                summary: String::new(),
-                extensions: Vec::new(),
-            },
-            component,
-            limits: spec.limits.clone(),
-            options: spec.config.clone(),
-            pre,
-        };
-        adapter.descriptor = adapter.describe().map_err(|failure| Error::Call {
-            plugin: adapter.component.label(),
-            call: "describe",
-            failure,
-        })?;
-        Ok(adapter)
+    pub fn of(component: Component, spec: &Spec) -> Result<Self, Error> {
+        let loaded = Loaded::<DataAdapterPlugin>::new(component, spec, &Services::default())?;
+        let mut instance = loaded.start().map_err(loaded.failed("start"))?;
+        let descriptor = loaded
+            .call(
+                &mut instance,
+                Budget::for_call(&loaded.limits),
+                |world, store| world.rlhf_plugin_data_adapter().call_describe(store),
+            )
+            .and_then(v0_1::adapter_descriptor)
+            .map_err(loaded.failed("describe"))?;
+        Ok(Self { descriptor, loaded })
     }
 
     pub fn descriptor(&self) -> &Descriptor {
@@ -136,73 +118,55 @@ impl DataAdapter {
     }
 
     pub fn component(&self) -> &Component {
-        &self.component
+        &self.loaded.component
     }
 
-    fn describe(&self) -> Result<Descriptor, Failure> {
-        let (mut store, world) = self.start()?;
-        guarded(&mut store, &self.limits, self.budget(), |store| {
-            world.rlhf_plugin_data_adapter().call_describe(store)
-        })
-        .and_then(v0_1::adapter_descriptor)
+    /// What its calls have used so far.
+    pub fn used(&self) -> Used {
+        self.loaded.used()
     }
 
-    /// Starts reading a file. `columns` maps field names to column names.
+    /// Starts reading a file. `options` are put over the plugin's own.
     ///
     /// # Errors
     /// The file can't be opened, or the adapter refuses it.
-    pub fn open(&self, path: &Path, columns: &[(String, String)]) -> Result<Rows<'_>, OpenError> {
-        let file = File::open(path).map_err(OpenError::File)?;
-        let source = Source::new(file).map_err(OpenError::File)?;
-        let mut options: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(&self.options).expect("checked when the option was parsed");
-        if !columns.is_empty() {
-            let columns: serde_json::Map<_, _> = columns
-                .iter()
-                .map(|(field, column)| (field.clone(), column.clone().into()))
-                .collect();
-            options.insert("columns".into(), columns.into());
-        }
-        let options = serde_json::Value::Object(options).to_string();
-        let (mut store, world) = self.start().map_err(OpenError::Plugin)?;
-        let handle = store
-            .data_mut()
-            .table
+    pub fn open(
+        &self,
+        path: &Path,
+        options: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Rows<'_>, OpenError> {
+        let file = File::open_ambient(path, cap_std::ambient_authority());
+        let source = file.and_then(Source::new).map_err(OpenError::File)?;
+        let mut all: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&self.loaded.options).expect("checked when the option was parsed");
+        all.extend(options);
+        let all = serde_json::Value::Object(all).to_string();
+        let mut instance = self.loaded.start().map_err(OpenError::Plugin)?;
+        let table = &mut instance.store.data_mut().table;
+        let handle = table
             .push(source)
             .map_err(|error| OpenError::File(std::io::Error::other(error)))?;
-        guarded(&mut store, &self.limits, self.budget(), |store| {
-            world
-                .rlhf_plugin_data_adapter()
-                .call_open(store, handle, &options)
-        })
-        .and_then(|opened| opened.map_err(v0_1::failure))
-        .map_err(OpenError::Plugin)?;
+        self.loaded
+            .call(&mut instance, self.budget(), |world, store| {
+                world
+                    .rlhf_plugin_data_adapter()
+                    .call_open(store, handle, &all)
+            })
+            .and_then(|opened| opened.map_err(v0_1::failure))
+            .map_err(OpenError::Plugin)?;
         Ok(Rows {
             adapter: self,
-            store,
-            world,
+            instance,
             ready: Vec::new().into_iter(),
             ended: false,
         })
     }
 
     fn budget(&self) -> Budget {
+        let limits = &self.loaded.limits;
         Budget {
-            fuel: self.limits.fuel_per_sample.max(FUEL_PER_CALL),
-            ..Budget::for_samples(&self.limits, ROWS_PER_CALL as usize)
-        }
-    }
-
-    fn start(&self) -> Result<(Store<State>, data_adapter_plugin::DataAdapterPlugin), Failure> {
-        let engine = self.component.runtime.engine();
-        let name = self.component.label();
-        let mut store =
-            store(engine, &name, &self.limits, self.budget()).map_err(|error| Failure::Trap {
-                message: format!("{error:#}"),
-            })?;
-        match self.pre.instantiate(&mut store) {
-            Ok(world) => Ok((store, world)),
-            Err(error) => Err(Failure::classify(&error, store.data(), &self.limits)),
+            fuel: limits.fuel_per_sample.max(FUEL_PER_CALL),
+            ..Budget::for_samples(limits, ROWS_PER_CALL as usize)
         }
     }
 }
@@ -217,8 +181,7 @@ pub enum OpenError {
 /// The rows of an open file, fetched a few at a time.
 pub struct Rows<'a> {
     adapter: &'a DataAdapter,
-    store: Store<State>,
-    world: data_adapter_plugin::DataAdapterPlugin,
+    instance: Instance<DataAdapterPlugin>,
     ready: std::vec::IntoIter<Result<Row, RowError>>,
     ended: bool,
 }
@@ -235,25 +198,24 @@ impl Iterator for Rows<'_> {
             return None;
         }
         let Self {
-            adapter,
-            store,
-            world,
-            ..
+            adapter, instance, ..
         } = self;
-        let rows = guarded(store, &adapter.limits, adapter.budget(), |store| {
-            world
-                .rlhf_plugin_data_adapter()
-                .call_next(store, ROWS_PER_CALL)
-        })
-        .and_then(|rows| rows.map_err(v0_1::failure))
-        .and_then(|rows| {
-            if rows.len() > ROWS_PER_CALL as usize {
-                return Err(Failure::BadResult {
-                    message: format!("{} rows, asked for {ROWS_PER_CALL}", rows.len()),
-                });
-            }
-            Ok(rows)
-        });
+        let rows = adapter
+            .loaded
+            .call(instance, adapter.budget(), |world, store| {
+                world
+                    .rlhf_plugin_data_adapter()
+                    .call_next(store, ROWS_PER_CALL)
+            })
+            .and_then(|rows| rows.map_err(v0_1::failure))
+            .and_then(|rows| {
+                if rows.len() > ROWS_PER_CALL as usize {
+                    return Err(Failure::BadResult {
+                        message: format!("{} rows, asked for {ROWS_PER_CALL}", rows.len()),
+                    });
+                }
+                Ok(rows)
+            });
         match rows {
             Ok(rows) => {
                 self.ended = rows.is_empty();

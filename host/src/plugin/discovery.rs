@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::grants::Grant;
+use super::grants::{GRANTS, Grant};
 use super::{Error, Kind, Limits};
+use crate::config::PluginEntry;
 
 /// A plugin as the command line or the configuration names it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,39 @@ pub struct Spec {
     /// Options, one JSON object.
     pub config: String,
     pub limits: Limits,
+    pub on_failure: OnFailure,
+    /// Its share in the reward; finite.
+    pub weight: Option<f64>,
+}
+
+/// What becomes of a sample's reward where a plugin fails or abstains.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum OnFailure {
+    /// The sample has no reward and is left out. The default.
+    #[default]
+    Abstain,
+    /// The sample gets this in the plugin's place.
+    Penalty(f64),
+    /// The run ends.
+    Abort,
+}
+
+impl OnFailure {
+    /// For messages.
+    pub const FORM: &str = "on-failure is abstain, abort or penalty:NUMBER";
+
+    /// The policy as it is written: `abstain`, `abort`, `penalty:-1`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "abstain" => Some(Self::Abstain),
+            "abort" => Some(Self::Abort),
+            _ => text
+                .strip_prefix("penalty:")
+                .and_then(|number| number.parse().ok())
+                .filter(|number: &f64| number.is_finite())
+                .map(Self::Penalty),
+        }
+    }
 }
 
 impl Spec {
@@ -28,10 +62,53 @@ impl Spec {
             grants: BTreeSet::new(),
             config: "{}".to_owned(),
             limits: Limits::default(),
+            on_failure: OnFailure::default(),
+            weight: None,
         }
     }
 
-    /// Reads `PATH[,name=…][,grant=…][,fuel=…][,memory=…][,config={…}]`; `config` comes last.
+    /// The plugin that an entry of the configuration means.
+    ///
+    /// # Errors
+    /// A name, grant, limit or policy that is none.
+    pub fn of_entry(entry: &PluginEntry) -> Result<Self, Error> {
+        let refuse = |problem: String, hint: &str| Error::Spec {
+            text: entry.path.clone(),
+            problem,
+            hint: hint.to_owned(),
+        };
+        let mut spec = Spec::of(&entry.path);
+        spec.config = serde_json::Value::Object(entry.config.clone()).to_string();
+        if let Some(name) = &entry.name {
+            let name = super::plain_name(name);
+            spec.name = Some(name.map_err(|problem| refuse(problem, "for instance `my-metric`"))?);
+        }
+        for grant in &entry.grants {
+            let parsed = Grant::parse(grant);
+            spec.grants
+                .insert(parsed.ok_or_else(|| refuse(format!("unknown grant `{grant}`"), GRANTS))?);
+        }
+        let limits = serde_json::Value::Object(entry.limits.clone());
+        spec.limits = serde_json::from_value(limits)
+            .map_err(|error| refuse(format!("`limits`: {error}"), "limits are whole numbers"))?;
+        spec.limits.validate().map_err(|problem| {
+            refuse(format!("`limits`: {problem}"), "see `rlhf plugin --help`")
+        })?;
+        if let Some(policy) = &entry.on_failure {
+            spec.on_failure = OnFailure::parse(policy)
+                .ok_or_else(|| refuse(format!("unknown policy `{policy}`"), OnFailure::FORM))?;
+        }
+        if let Some(weight) = entry.weight {
+            if !weight.is_finite() {
+                return Err(refuse(format!("`weight` is {weight}"), "for instance 0.5"));
+            }
+            spec.weight = Some(weight);
+        }
+        Ok(spec)
+    }
+
+    /// Reads `PATH[,name=…][,grant=…][,weight=…][,on-failure=…][,LIMIT=…][,config={…}]`;
+    /// `config` comes last. Limits are numbers, sizes may end in `K`, `M` or `G`.
     ///
     /// # Errors
     /// An unknown key, grant or number, or options that are no JSON object.
@@ -41,7 +118,7 @@ impl Spec {
             problem,
             hint: hint.to_owned(),
         };
-        let form = "the form is PATH[,name=NAME][,grant=encoder][,fuel=UNITS][,memory=BYTES][,config={\"key\":value}]";
+        let form = "the form is PATH[,name=NAME][,grant=encoder][,fuel=UNITS][,memory=256M][,config={\"key\":value}]";
         // The options are JSON, which has commas of its own.
         let (head, config) = match text.find(",config=") {
             Some(at) => (&text[..at], Some(&text[at + ",config=".len()..])),
@@ -56,33 +133,51 @@ impl Spec {
             let Some((key, value)) = part.split_once('=') else {
                 return Err(error(format!("`{part}` is not key=value"), form));
             };
-            let number = || {
-                value.parse::<u64>().map_err(|_| {
-                    error(
-                        format!("`{key}` needs a whole number, found `{value}`"),
-                        form,
-                    )
-                })
-            };
             match key {
                 "name" => {
                     spec.name =
                         Some(super::plain_name(value).map_err(|problem| error(problem, form))?);
                 }
                 "grant" => {
-                    let grant = Grant::named(value);
-                    spec.grants.insert(grant.ok_or_else(|| {
-                        error(
-                            format!("unknown grant `{value}`"),
-                            "grants are encoder and sandbox",
-                        )
+                    let grant = Grant::parse(value);
+                    spec.grants.insert(
+                        grant.ok_or_else(|| error(format!("unknown grant `{value}`"), GRANTS))?,
+                    );
+                }
+                "on-failure" => {
+                    spec.on_failure = OnFailure::parse(value).ok_or_else(|| {
+                        error(format!("unknown policy `{value}`"), OnFailure::FORM)
+                    })?;
+                }
+                "weight" => {
+                    let weight = value.parse().ok().filter(|weight: &f64| weight.is_finite());
+                    spec.weight = Some(weight.ok_or_else(|| {
+                        error(format!("`weight` needs a number, found `{value}`"), form)
                     })?);
                 }
-                "fuel" => spec.limits.fuel_per_sample = number()?,
-                "memory" => spec.limits.memory_bytes_max = number()? as usize,
-                _ => return Err(error(format!("unknown key `{key}`"), form)),
+                limit if Limits::KEYS.contains(&limit) => {
+                    let number = size(value).ok_or_else(|| {
+                        error(
+                            format!("`{key}` needs a whole number, found `{value}`"),
+                            form,
+                        )
+                    })?;
+                    spec.limits.set(limit, number);
+                }
+                _ => {
+                    let keys = Limits::KEYS.join(", ");
+                    return Err(error(
+                        format!("unknown key `{key}`"),
+                        &format!(
+                            "keys are name, grant, weight, on-failure, config, and the limits {keys}"
+                        ),
+                    ));
+                }
             }
         }
+        spec.limits
+            .validate()
+            .map_err(|problem| error(problem, form))?;
         if let Some(config) = config {
             let value: Result<serde_json::Map<String, serde_json::Value>, _> =
                 serde_json::from_str(config);
@@ -104,6 +199,17 @@ impl Spec {
     pub fn resolve(&self) -> Result<PathBuf, Error> {
         find(&self.path, &plugin_folders())
     }
+}
+
+/// A whole number, or one of KiB, MiB or GiB.
+fn size(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.as_bytes().last()? {
+        b'K' => (&text[..text.len() - 1], 10),
+        b'M' => (&text[..text.len() - 1], 20),
+        b'G' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// Folders with shipped components, in the order they are searched:
@@ -140,15 +246,7 @@ fn find(name: &str, folders: &[PathBuf]) -> Result<PathBuf, Error> {
         for folder in folders {
             let mut candidates = vec![folder.join(&file)];
             if bare {
-                candidates.extend(
-                    [
-                        Kind::Metric,
-                        Kind::RewardShaper,
-                        Kind::DataAdapter,
-                        Kind::CodeRunner,
-                    ]
-                    .map(|kind| folder.join(kind.folder()).join(&file)),
-                );
+                candidates.extend(Kind::ALL.map(|kind| folder.join(kind.folder()).join(&file)));
             }
             if let Some(found) = candidates.into_iter().find(|path| path.is_file()) {
                 return Ok(found);
@@ -211,6 +309,23 @@ mod tests {
         check("a.wasm,grant=files", Err("unknown grant `files`"));
         check("a.wasm,colour=red", Err("unknown key `colour`"));
         check("a.wasm,fuel=much", Err("whole number"));
+        check("a.wasm,memory=99999999999G", Err("whole number"));
+        check("a.wasm,memory=8G", Err("expected 0 to 4294901760"));
+        check("a.wasm,fuel=0", Err("expected at least 1"));
+        check("a.wasm,on-failure=ignore", Err("unknown policy `ignore`"));
+        check(
+            "a.wasm,grant=folder:data,on-failure=penalty:-1,memory=64M,log-lines=3",
+            Ok(Spec {
+                grants: BTreeSet::from([Grant::Folder("data".into())]),
+                on_failure: OnFailure::Penalty(-1.0),
+                limits: Limits {
+                    memory_bytes_max: 64 << 20,
+                    log_lines_max: 3,
+                    ..Limits::default()
+                },
+                ..Spec::of("a.wasm")
+            }),
+        );
         check("a.wasm,config=[1]", Err("not a JSON object"));
         check("a.wasm,name=Ünï", Err("kebab-case"));
     }

@@ -1,10 +1,11 @@
 //! The WebAssembly engine of a process, and the cache of compiled components.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use wasmtime::component::Linker;
 use wasmtime::{
@@ -13,7 +14,8 @@ use wasmtime::{
 
 use super::Error;
 use super::instance::State;
-use super::limits::{EPOCH_TICK, MEMORY_BYTES_MAX, STACK_BYTES, TABLE_ELEMENTS_MAX};
+use super::limits::{EPOCH_TICK, MEMORY_BYTES_SETTABLE, STACK_BYTES_MAX, TABLE_ELEMENTS_SETTABLE};
+use super::lock::Lock;
 
 /// Instances that may live at once: workers times plugins, with room to spare.
 const INSTANCES_MAX: u32 = 256;
@@ -32,13 +34,17 @@ impl wasmtime_wasi::p2::Pollable for Over {
     async fn ready(&mut self) {}
 }
 
-/// The engine, shared by all plugins of a process.
+/// The engines of a process, shared by its plugins.
 pub struct Runtime {
-    engine: Engine,
+    /// By the stack they allow, which is an engine's setting: one, as long as
+    /// no plugin has a stack limit of its own.
+    engines: Mutex<BTreeMap<usize, Engine>>,
     cache: Option<PathBuf>,
     /// Threads that score at once.
     workers: usize,
-    ticking: Arc<AtomicBool>,
+    ticking: AtomicBool,
+    /// Hashes that plugins must have.
+    lock: Option<Lock>,
 }
 
 impl Runtime {
@@ -48,26 +54,64 @@ impl Runtime {
     /// # Errors
     /// The engine refuses its configuration on this machine.
     pub fn new(cache: Option<PathBuf>, workers: usize) -> Result<Arc<Self>, Error> {
-        let engine = Engine::new(&config(true))
+        Self::locked(cache, workers, None)
+    }
+
+    /// For a command of the user's: the user's cache, every core, and the lock
+    /// of the folder it is started from.
+    ///
+    /// # Errors
+    /// The lock can't be read; the engine refuses its configuration on this machine.
+    pub fn of_user() -> Result<Arc<Self>, Error> {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let lock = Lock::of_folder(Path::new("."))?;
+        Self::locked(cache_folder(), workers, lock)
+    }
+
+    /// The same, with hashes that plugins must have.
+    ///
+    /// # Errors
+    /// The engine refuses its configuration on this machine.
+    pub fn locked(
+        cache: Option<PathBuf>,
+        workers: usize,
+        lock: Option<Lock>,
+    ) -> Result<Arc<Self>, Error> {
+        let runtime = Arc::new(Self {
+            engines: Mutex::default(),
+            cache,
+            workers: workers.max(1),
+            ticking: AtomicBool::new(false),
+            lock,
+        });
+        runtime.engine(STACK_BYTES_MAX)?;
+        Ok(runtime)
+    }
+
+    /// The engine whose calls may use this much stack.
+    ///
+    /// # Errors
+    /// The engine refuses its configuration on this machine.
+    pub(super) fn engine(&self, stack_bytes: usize) -> Result<Engine, Error> {
+        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = engines.get(&stack_bytes) {
+            return Ok(engine.clone());
+        }
+        let engine = Engine::new(&config(stack_bytes, true))
             .or_else(|error| {
                 // The pool reserves address space in advance, which a tight ulimit refuses.
                 tracing::debug!(
                     "no pooling allocator ({error:#}): instances are allocated on demand"
                 );
-                Engine::new(&config(false))
+                Engine::new(&config(stack_bytes, false))
             })
             .map_err(|error| Error::Engine(format!("{error:#}")))?;
-        let runtime = Arc::new(Self {
-            engine,
-            cache,
-            workers: workers.max(1),
-            ticking: Arc::new(AtomicBool::new(false)),
-        });
-        Ok(runtime)
+        engines.insert(stack_bytes, engine.clone());
+        Ok(engine)
     }
 
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
+    pub(super) fn lock(&self) -> Option<&Lock> {
+        self.lock.as_ref()
     }
 
     pub(super) fn workers(&self) -> usize {
@@ -76,8 +120,8 @@ impl Runtime {
 
     /// A linker with the whole of WASI 0.2, and nothing behind it. Components
     /// of every language import parts of it whether they use them or not.
-    pub(super) fn linker(&self) -> wasmtime::Result<Linker<State>> {
-        let mut linker = Linker::new(&self.engine);
+    pub(super) fn linker(&self, engine: &Engine) -> wasmtime::Result<Linker<State>> {
+        let mut linker = Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
         // A sleep would be spent inside the host, where neither fuel nor the
         // epoch clock ends it. Time stands still for guests, so it is over at once.
@@ -108,9 +152,12 @@ impl Runtime {
             .spawn(move || {
                 loop {
                     std::thread::sleep(EPOCH_TICK);
-                    match runtime.upgrade() {
-                        Some(runtime) => runtime.engine.increment_epoch(),
-                        None => return,
+                    let Some(runtime) = runtime.upgrade() else {
+                        return;
+                    };
+                    let engines = runtime.engines.lock();
+                    for engine in engines.unwrap_or_else(PoisonError::into_inner).values() {
+                        engine.increment_epoch();
                     }
                 }
             })
@@ -123,21 +170,20 @@ impl Runtime {
     /// The bytes are no valid component.
     pub(super) fn compile(
         &self,
+        engine: &Engine,
         bytes: &[u8],
         sha256: &str,
     ) -> wasmtime::Result<wasmtime::component::Component> {
         let Some(cache) = &self.cache else {
-            return wasmtime::component::Component::new(&self.engine, bytes);
+            return wasmtime::component::Component::new(engine, bytes);
         };
         let mut hasher = DefaultHasher::new();
-        self.engine
-            .precompile_compatibility_hash()
-            .hash(&mut hasher);
+        engine.precompile_compatibility_hash().hash(&mut hasher);
         let file = cache.join(format!("{sha256}-{:016x}.cwasm", hasher.finish()));
-        if let Some(component) = self.cached(&file) {
+        if let Some(component) = cached(engine, &file) {
             return Ok(component);
         }
-        let component = wasmtime::component::Component::new(&self.engine, bytes)?;
+        let component = wasmtime::component::Component::new(engine, bytes)?;
         if let Err(error) = store_private(cache, &file, &component.serialize()?) {
             tracing::debug!(
                 "compiled component not cached in {}: {error}",
@@ -146,35 +192,35 @@ impl Runtime {
         }
         Ok(component)
     }
+}
 
-    #[allow(unsafe_code, reason = "deserialising compiled code has no safe form")]
-    fn cached(&self, file: &Path) -> Option<wasmtime::component::Component> {
-        if !is_private(file.parent()?) || !file.is_file() {
-            return None;
-        }
-        // SAFETY: the file lies in a folder that only this user can write, under a
-        // name made of the component's hash and the engine's, and was renamed there
-        // whole by `store_private`.
-        match unsafe { wasmtime::component::Component::deserialize_file(&self.engine, file) } {
-            Ok(component) => Some(component),
-            Err(error) => {
-                tracing::debug!(
-                    "cached component {} is not usable: {error:#}",
-                    file.display()
-                );
-                None
-            }
+#[allow(unsafe_code, reason = "deserialising compiled code has no safe form")]
+fn cached(engine: &Engine, file: &Path) -> Option<wasmtime::component::Component> {
+    if !is_private(file.parent()?) || !file.is_file() {
+        return None;
+    }
+    // SAFETY: the file lies in a folder that only this user can write, under a
+    // name made of the component's hash and the engine's, and was renamed there
+    // whole by `store_private`.
+    match unsafe { wasmtime::component::Component::deserialize_file(engine, file) } {
+        Ok(component) => Some(component),
+        Err(error) => {
+            tracing::debug!(
+                "cached component {} is not usable: {error:#}",
+                file.display()
+            );
+            None
         }
     }
 }
 
-fn config(pooling: bool) -> Config {
+fn config(stack_bytes: usize, pooling: bool) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
         .consume_fuel(true)
         .epoch_interruption(true)
-        .max_wasm_stack(STACK_BYTES);
+        .max_wasm_stack(stack_bytes);
     if pooling {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(INSTANCES_MAX)
@@ -186,8 +232,8 @@ fn config(pooling: bool) -> Config {
             .max_tables_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
             .max_component_instance_size(4 << 20)
             .max_core_instance_size(4 << 20)
-            .max_memory_size(4 * MEMORY_BYTES_MAX)
-            .table_elements(TABLE_ELEMENTS_MAX)
+            .max_memory_size(MEMORY_BYTES_SETTABLE)
+            .table_elements(TABLE_ELEMENTS_SETTABLE)
             // Pages a metric has touched stay mapped for its next instance.
             .linear_memory_keep_resident(1 << 20);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

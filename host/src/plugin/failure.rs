@@ -14,8 +14,12 @@ pub enum Failure {
     OutOfTime { ms: u64 },
     #[error("out of memory: more than {bytes} bytes")]
     OutOfMemory { bytes: usize },
+    #[error("out of table: more than {elements} elements")]
+    OutOfTable { elements: usize },
     #[error("out of output: more than {bytes} bytes written")]
     OutOfOutput { bytes: usize },
+    #[error("result too large: more than {bytes} bytes handed over in one call")]
+    ResultTooLarge { bytes: usize },
     #[error("stack: too deep a recursion")]
     Stack,
     #[error("trap: {message}")]
@@ -33,7 +37,9 @@ impl Failure {
             Failure::OutOfFuel { .. } => "out-of-fuel",
             Failure::OutOfTime { .. } => "out-of-time",
             Failure::OutOfMemory { .. } => "out-of-memory",
+            Failure::OutOfTable { .. } => "out-of-table",
             Failure::OutOfOutput { .. } => "out-of-output",
+            Failure::ResultTooLarge { .. } => "result-too-large",
             Failure::Stack => "stack",
             Failure::Trap { .. } => "trap",
             Failure::BadResult { .. } => "bad-result",
@@ -60,9 +66,20 @@ impl Failure {
             Some(Trap::StackOverflow) => return Failure::Stack,
             _ => {}
         }
+        // wasmtime keeps the type of this error to itself.
+        if error.root_cause().to_string().starts_with("too much data") {
+            return Failure::ResultTooLarge {
+                bytes: limits.result_bytes_max,
+            };
+        }
         if state.limiter.memory_denied {
             return Failure::OutOfMemory {
                 bytes: limits.memory_bytes_max,
+            };
+        }
+        if state.limiter.table_denied {
+            return Failure::OutOfTable {
+                elements: limits.table_elements_max,
             };
         }
         if state.output_is_full() {
@@ -86,5 +103,12 @@ impl Failure {
             message.push_str(&talk);
         }
         Failure::Trap { message }
+    }
+
+    /// A trap of the host's own making, such as an instance that can't be started.
+    pub(super) fn of_host(error: &wasmtime::Error) -> Self {
+        Failure::Trap {
+            message: format!("{error:#}"),
+        }
     }
 }

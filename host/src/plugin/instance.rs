@@ -1,30 +1,39 @@
 //! One instance of a component: its store, its empty WASI, and guarded calls.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use wasmtime::Store;
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{
     Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxView, WasiView,
 };
 
 use super::failure::Failure;
-use super::limits::{EPOCH_TICK, Limiter, Limits, OUTPUT_BYTES_SHOWN};
+use super::host::{Candidate, Granted};
+use super::limits::{Limiter, Limits, OUTPUT_BYTES_SHOWN};
 
 /// What the host keeps for one instance.
 pub struct State {
     /// Name of the plugin, for its log lines.
-    pub plugin: String,
+    pub plugin: Arc<str>,
     pub table: ResourceTable,
     pub limiter: Limiter,
     pub log_lines: usize,
+    pub log_lines_max: usize,
+    /// What the run granted, and what a plugin did with it.
+    pub granted: Granted,
+    /// The program that a judge calls.
+    pub candidate: Option<Box<dyn Candidate>>,
+    /// When the call in progress has taken too long.
+    deadline: Instant,
     wasi: WasiCtx,
     output: MemoryOutputPipe,
     output_bytes_max: usize,
 }
 
 impl State {
-    fn new(plugin: &str, limits: &Limits) -> Self {
+    fn new(plugin: Arc<str>, limits: &Limits, granted: Granted) -> Self {
         let output = MemoryOutputPipe::new(limits.output_bytes_max);
         // No files, environment, arguments or sockets. Clocks stand still and
         // randomness is pinned, so that a score depends on the sample alone.
@@ -41,14 +50,26 @@ impl State {
             .allow_ip_name_lookup(false)
             .build();
         Self {
-            plugin: plugin.to_owned(),
+            plugin,
             table: ResourceTable::new(),
             limiter: Limiter::new(limits),
             log_lines: 0,
+            log_lines_max: limits.log_lines_max,
+            granted,
+            candidate: None,
+            deadline: Instant::now(),
             wasi,
             output,
             output_bytes_max: limits.output_bytes_max,
         }
+    }
+
+    /// Runs a host call whose time is not the plugin's.
+    pub fn in_host<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
+        let start = Instant::now();
+        let result = call(self);
+        self.deadline += start.elapsed();
+        result
     }
 
     /// Whether everything that may be written has been written.
@@ -128,22 +149,35 @@ impl Budget {
 /// None that a guest could cause.
 pub fn store(
     engine: &wasmtime::Engine,
-    plugin: &str,
+    plugin: Arc<str>,
     limits: &Limits,
+    granted: Granted,
     budget: Budget,
 ) -> wasmtime::Result<Store<State>> {
-    let mut store = Store::new(engine, State::new(plugin, limits));
+    let mut store = Store::new(engine, State::new(plugin, limits, granted));
     store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(limits.result_bytes_max);
+    // Asked at every tick, since host calls move the deadline.
+    store.epoch_deadline_callback(|store| {
+        Ok(if Instant::now() < store.data().deadline {
+            UpdateDeadline::Continue(1)
+        } else {
+            UpdateDeadline::Interrupt
+        })
+    });
     arm(&mut store, budget)?;
     Ok(store)
 }
 
 fn arm(store: &mut Store<State>, budget: Budget) -> wasmtime::Result<()> {
     store.set_fuel(budget.fuel)?;
-    let ticks = budget.wall.as_millis().div_ceil(EPOCH_TICK.as_millis());
-    store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX).max(1));
+    store.set_epoch_deadline(1);
     let state = store.data_mut();
+    let now = Instant::now();
+    // A day is as good as forever, and can always be added.
+    state.deadline = now + budget.wall.min(Duration::from_secs(24 * 60 * 60));
     state.limiter.memory_denied = false;
+    state.limiter.table_denied = false;
     state.log_lines = 0;
     Ok(())
 }
@@ -152,13 +186,28 @@ fn arm(store: &mut Store<State>, budget: Budget) -> wasmtime::Result<()> {
 ///
 /// # Errors
 /// Any [`Failure`] but a plugin's own error. The instance must not be used again then.
-pub fn guarded<T>(
+pub fn guarded<T: Send>(
     store: &mut Store<State>,
     limits: &Limits,
     budget: Budget,
-    call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<T>,
+    call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<T> + Send,
 ) -> Result<T, Failure> {
-    arm(store, budget)
-        .and_then(|()| call(store))
-        .map_err(|error| Failure::classify(&error, store.data(), limits))
+    let result = arm(store, budget).and_then(|()| {
+        if limits.stack_bytes_max <= super::limits::STACK_BYTES_MAX {
+            return call(store);
+        }
+        // Guests run on the caller's stack; Rust's threads have 2 MiB.
+        let size = limits.stack_bytes_max + (1 << 20);
+        let thread = std::thread::Builder::new().stack_size(size);
+        std::thread::scope(|scope| {
+            let handle = thread.spawn_scoped(scope, || call(store))?;
+            match handle.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    });
+    // Handles end with the call that made them.
+    store.data_mut().granted.end_call();
+    result.map_err(|error| Failure::classify(&error, store.data(), limits))
 }

@@ -1,4 +1,8 @@
 //! What a plugin may use. Each limit is exceeded by a guest in `tests/hostile`.
+//!
+//! Fuel is the verdict: it is counted, and the same on every machine. Wall time
+//! is the backstop of a machine in trouble. The others bound what a plugin can
+//! take from the host.
 
 use std::time::Duration;
 
@@ -10,28 +14,40 @@ use wasmtime::ResourceLimiter;
 /// extreme texts, of 1 MB or nested 20,000 deep, take one billion on average.
 pub const FUEL_PER_SAMPLE: u64 = 5_000_000_000;
 /// Wall time of one sample; the backstop for a machine in trouble, since fuel
-/// is used up long before on a healthy one.
+/// is used up long before on a healthy one. Time in host calls doesn't count.
 pub const WALL_MS_PER_SAMPLE: u64 = 10_000;
-/// Linear memory of an instance.
+/// Linear memory of an instance, all its memories together.
 pub const MEMORY_BYTES_MAX: usize = 256 << 20;
-/// Elements of each of a component's tables.
+/// Elements of an instance's tables together.
 pub const TABLE_ELEMENTS_MAX: usize = 50_000;
+/// WebAssembly stack of a call.
+pub const STACK_BYTES_MAX: usize = 1 << 20;
 /// Bytes that a plugin may write to its stdout and stderr during one call.
 pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
-/// How much of that is shown with a failure.
+/// Bytes that one call may hand to the host: its result, and what it passes to host functions.
+pub const RESULT_BYTES_MAX: usize = 64 << 20;
+/// Log lines of one call.
+pub const LOG_LINES_MAX: usize = 100;
+
+/// How much of a plugin's output is shown with a failure.
 pub const OUTPUT_BYTES_SHOWN: usize = 4 << 10;
+/// Length of a log line.
+pub const LOG_LINE_BYTES_MAX: usize = 1 << 10;
 /// Statistics of one sample.
 pub const STATISTICS_MAX: usize = 4096;
-/// Log lines of one call, and the length of each.
-pub const LOG_LINES_MAX: usize = 100;
-pub const LOG_LINE_BYTES_MAX: usize = 1 << 10;
-/// WebAssembly stack. Calls run on threads with at least twice as much.
-pub const STACK_BYTES: usize = 1 << 20;
+/// Embeddings that one call of a plugin may hold.
+pub const EMBEDDINGS_MAX: usize = 1024;
 /// How often the clock that ends overlong calls ticks.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 /// Fuel for describing, configuring and for each `next` of a data adapter:
 /// calls that are not about one sample.
 pub const FUEL_PER_CALL: u64 = 2 * FUEL_PER_SAMPLE;
+
+/// What memory and tables can be set to, at most: the pool is made for them.
+pub const MEMORY_BYTES_SETTABLE: usize = (4 << 30) - (64 << 10);
+pub const TABLE_ELEMENTS_SETTABLE: usize = 1 << 20;
+/// What the stack can be set to.
+pub const STACK_BYTES_SETTABLE: (usize, usize) = (64 << 10, 64 << 20);
 
 /// Limits of one plugin; settable per plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,12 +57,18 @@ pub struct Limits {
     pub fuel_per_sample: u64,
     /// Default [`WALL_MS_PER_SAMPLE`].
     pub wall_ms_per_sample: u64,
-    /// Default [`MEMORY_BYTES_MAX`].
+    /// Default [`MEMORY_BYTES_MAX`], at most 4 GiB.
     pub memory_bytes_max: usize,
-    /// Default [`TABLE_ELEMENTS_MAX`].
+    /// Default [`TABLE_ELEMENTS_MAX`], at most 1,048,576.
     pub table_elements_max: usize,
+    /// Default [`STACK_BYTES_MAX`], 64 KiB to 64 MiB.
+    pub stack_bytes_max: usize,
     /// Default [`OUTPUT_BYTES_MAX`].
     pub output_bytes_max: usize,
+    /// Default [`RESULT_BYTES_MAX`].
+    pub result_bytes_max: usize,
+    /// Default [`LOG_LINES_MAX`].
+    pub log_lines_max: usize,
 }
 
 impl Default for Limits {
@@ -56,8 +78,83 @@ impl Default for Limits {
             wall_ms_per_sample: WALL_MS_PER_SAMPLE,
             memory_bytes_max: MEMORY_BYTES_MAX,
             table_elements_max: TABLE_ELEMENTS_MAX,
+            stack_bytes_max: STACK_BYTES_MAX,
             output_bytes_max: OUTPUT_BYTES_MAX,
+            result_bytes_max: RESULT_BYTES_MAX,
+            log_lines_max: LOG_LINES_MAX,
         }
+    }
+}
+
+impl Limits {
+    /// Keys that `--plugin PATH,KEY=NUMBER` sets.
+    pub const KEYS: [&str; 8] = [
+        "fuel",
+        "wall-ms",
+        "memory",
+        "table",
+        "stack",
+        "output",
+        "result",
+        "log-lines",
+    ];
+
+    /// Sets the limit that `--plugin` calls `key`; whether there is one.
+    pub fn set(&mut self, key: &str, value: u64) -> bool {
+        let size = usize::try_from(value).unwrap_or(usize::MAX);
+        match key {
+            "fuel" => self.fuel_per_sample = value,
+            "wall-ms" => self.wall_ms_per_sample = value,
+            "memory" => self.memory_bytes_max = size,
+            "table" => self.table_elements_max = size,
+            "stack" => self.stack_bytes_max = size,
+            "output" => self.output_bytes_max = size,
+            "result" => self.result_bytes_max = size,
+            "log-lines" => self.log_lines_max = size,
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether every limit can be enforced as it is set.
+    ///
+    /// # Errors
+    /// The first that can't, with its range.
+    pub fn validate(&self) -> Result<(), String> {
+        let ranges = [
+            (
+                "memory_bytes_max",
+                self.memory_bytes_max,
+                0,
+                MEMORY_BYTES_SETTABLE,
+            ),
+            (
+                "table_elements_max",
+                self.table_elements_max,
+                0,
+                TABLE_ELEMENTS_SETTABLE,
+            ),
+            (
+                "stack_bytes_max",
+                self.stack_bytes_max,
+                STACK_BYTES_SETTABLE.0,
+                STACK_BYTES_SETTABLE.1,
+            ),
+        ];
+        for (name, found, least, most) in ranges {
+            if !(least..=most).contains(&found) {
+                return Err(format!("`{name}` is {found}; expected {least} to {most}"));
+            }
+        }
+        for (name, found) in [
+            ("fuel_per_sample", self.fuel_per_sample),
+            ("wall_ms_per_sample", self.wall_ms_per_sample),
+        ] {
+            if found == 0 {
+                return Err(format!("`{name}` is 0; expected at least 1"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -65,7 +162,11 @@ impl Default for Limits {
 pub struct Limiter {
     memory_bytes_max: usize,
     table_elements_max: usize,
+    /// Of all memories and tables of the instance.
+    memory_bytes: usize,
+    table_elements: usize,
     pub memory_denied: bool,
+    pub table_denied: bool,
 }
 
 impl Limiter {
@@ -73,21 +174,38 @@ impl Limiter {
         Self {
             memory_bytes_max: limits.memory_bytes_max,
             table_elements_max: limits.table_elements_max,
+            memory_bytes: 0,
+            table_elements: 0,
             memory_denied: false,
+            table_denied: false,
         }
     }
+
+    /// Memory in use, in bytes. Memories never shrink, so this is its peak.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+}
+
+/// The total after one of them grew, if that is allowed.
+fn grown(total: usize, current: usize, desired: usize, max: usize) -> Option<usize> {
+    total
+        .saturating_sub(current)
+        .checked_add(desired)
+        .filter(|after| *after <= max)
 }
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = desired <= self.memory_bytes_max;
-        self.memory_denied |= !allowed;
-        Ok(allowed)
+        let after = grown(self.memory_bytes, current, desired, self.memory_bytes_max);
+        self.memory_bytes = after.unwrap_or(self.memory_bytes);
+        self.memory_denied |= after.is_none();
+        Ok(after.is_some())
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
@@ -97,10 +215,19 @@ impl ResourceLimiter for Limiter {
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= self.table_elements_max)
+        let max = self.table_elements_max;
+        let after = grown(self.table_elements, current, desired, max);
+        self.table_elements = after.unwrap_or(self.table_elements);
+        self.table_denied |= after.is_none();
+        Ok(after.is_some())
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.table_denied = true;
+        Ok(())
     }
 }

@@ -6,12 +6,14 @@
 //!
 //! On the way of a plugin: [`discovery`] finds the file a user names,
 //! [`component`] checks and compiles it (or takes the compiled code from the
-//! cache), [`grants`] decides about its imports, and [`metric`] and
-//! [`data_adapter`] are the typed fronts through which the rest of the host
-//! calls it. [`instance`] holds what one instance may use. This module knows
-//! no tensors.
+//! cache), [`lock`] and [`grants`] decide about it, and [`metric`],
+//! [`reward_shaper`], [`data_adapter`] and [`code_runner`] are the typed fronts
+//! through which the rest of the host calls it. What they have in common is in
+//! `world`; [`instance`] holds what one instance may use, and [`host`] what the
+//! run puts behind the interfaces a plugin imports. This module knows no tensors.
 
 pub mod bindings;
+pub mod code_runner;
 pub mod component;
 pub mod data_adapter;
 pub mod discovery;
@@ -21,15 +23,23 @@ pub mod grants;
 pub mod host;
 pub mod instance;
 pub mod limits;
+pub mod lock;
 pub mod metric;
+pub mod reward_shaper;
+pub mod value;
+mod world;
 
+pub use code_runner::CodeRunner;
 pub use component::{Component, Kind};
 pub use data_adapter::DataAdapter;
-pub use discovery::Spec;
+pub use discovery::{OnFailure, Spec};
 pub use engine::Runtime;
 pub use failure::Failure;
+pub use host::Services;
 pub use limits::Limits;
 pub use metric::Metric;
+pub use reward_shaper::RewardShaper;
+pub use world::Used;
 
 use std::path::PathBuf;
 
@@ -63,13 +73,29 @@ pub enum Error {
         hint: String,
     },
     #[error(
-        "plugin `{plugin}` asks for `{interface}`, which was not granted\nhint: grant it with `--plugin {plugin},grant={short}` if you trust the plugin with it"
+        "plugin `{plugin}` asks for `{interface}`, which was not granted\nhint: grant it with `--plugin {plugin},grant={flag}` if you trust the plugin with it"
     )]
     NotGranted {
         plugin: String,
         interface: String,
-        short: String,
+        flag: String,
     },
+    #[error("plugin `{plugin}` was granted `{grant}`, but this run has none\nhint: {hint}")]
+    NotOffered {
+        plugin: String,
+        grant: String,
+        hint: String,
+    },
+    #[error(
+        "plugin `{plugin}` has changed: expected sha256 {expected}, found {found}\nhint: if the change is wanted, pin it anew with `rlhf plugin lock {plugin}`"
+    )]
+    Changed {
+        plugin: String,
+        expected: String,
+        found: String,
+    },
+    #[error("lock `{}`: {problem}\nhint: `rlhf plugin lock PLUGIN…` writes a new one", path.display())]
+    Lock { path: PathBuf, problem: String },
     #[error(
         "plugin `{plugin}` asks for `{interface}`, which this host does not offer\nhint: {hint}"
     )]

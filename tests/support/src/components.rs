@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
-use xtask::components::{Output, Plugin, build, cargo_for_components};
-use xtask::setup::{WASM_TARGET, setup};
-use xtask::workspace::{root, shown, target_dir};
+use xtask::components::{Output, Plugin, build};
+use xtask::one_file::{compile, replace};
+use xtask::setup::setup;
+use xtask::workspace::{root, target_dir};
 
 /// What this process has built already. Other processes may build the same:
 /// cargo's lock makes them wait, and files are renamed into place.
@@ -68,7 +69,7 @@ pub fn guest(folder: impl AsRef<Path>) -> PathBuf {
                 replace(&component, &bytes)?;
             }
             (false, true) => {
-                let bytes = compile(&name, &source, &out)?;
+                let bytes = compile(&format!("guest-{name}"), &source, &out, &setup()?, &[])?;
                 replace(&component, &bytes)?;
             }
             (text, _) => {
@@ -81,59 +82,4 @@ pub fn guest(folder: impl AsRef<Path>) -> PathBuf {
         }
         Ok(component)
     })
-}
-
-/// A package of its own around one file; its dependencies' builds are shared
-/// with the plugins'.
-fn compile(name: &str, source: &Path, out: &Path) -> Result<Vec<u8>> {
-    let package = out.join(name);
-    fs::create_dir_all(&package).with_context(|| package.display().to_string())?;
-    let manifest = format!(
-        "[package]\nname = \"guest-{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n\
-         [lib]\npath = {source:?}\ncrate-type = [\"cdylib\"]\n\n\
-         [dependencies]\nrlhf-sdk = {{ path = {sdk:?} }}\n\
-         serde = {{ version = \"1\", features = [\"derive\"] }}\n\
-         serde_json = {{ version = \"1\", features = [\"preserve_order\"] }}\n\n\
-         [workspace]\n\n\
-         [profile.plugin]\ninherits = \"release\"\nopt-level = 3\nlto = \"fat\"\n\
-         codegen-units = 1\npanic = \"abort\"\nstrip = true\n",
-        sdk = root().join("sdk"),
-    );
-    replace(&package.join("Cargo.toml"), manifest.as_bytes())?;
-    // The versions of the workspace, so that nothing is compiled twice or fetched.
-    let lock = root().join("Cargo.lock");
-    let bytes = fs::read(&lock).with_context(|| lock.display().to_string())?;
-    if !package.join("Cargo.lock").is_file() {
-        replace(&package.join("Cargo.lock"), &bytes)?;
-    }
-    let mut command = cargo_for_components(&setup()?, "build")?;
-    command
-        .arg("--manifest-path")
-        .arg(package.join("Cargo.toml"))
-        .arg("--offline");
-    let output = command.output().with_context(|| shown(&command))?;
-    if !output.status.success() {
-        bail!(
-            "{}\n{}",
-            shown(&command),
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        );
-    }
-    let built = target_dir()?
-        .join("components")
-        .join(WASM_TARGET)
-        .join("plugin")
-        .join(format!("guest_{}.wasm", name.replace('-', "_")));
-    fs::read(&built).with_context(|| built.display().to_string())
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    if fs::read(path).is_ok_and(|present| present == bytes) {
-        return Ok(());
-    }
-    let show = || path.display().to_string();
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(format!(".{}.tmp", std::process::id()));
-    fs::write(&fresh, bytes).with_context(show)?;
-    fs::rename(&fresh, path).with_context(show)
 }

@@ -4,6 +4,8 @@
 //! components they use with the same code.
 
 pub mod components;
+pub mod one_file;
 pub mod setup;
 pub mod tasks;
+pub mod wit;
 pub mod workspace;

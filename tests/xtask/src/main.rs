@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use xtask::components::{self, Output};
 use xtask::setup::{WasmC, setup};
+use xtask::wit;
 use xtask::workspace::{cargo, root, run, say, shown, target_dir};
 
 const HELP: &str = "\
@@ -17,6 +18,10 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   tasks          regenerate the embedded tasks and their tokenizer
   lint           clippy with warnings as errors, natively and for components; rustfmt
   deep           all tests, the slow ones and the comparisons with peers included
+
+  wit check            prove the rules of wit/README.md for all versions of the contract
+  wit new VERSION      open a draft, a copy of the last version
+  wit freeze VERSION   release a draft, and build the components that are kept for it
 
 `deep` needs two variables:
   RLHF_GOLDENS       folder with the reference numbers
@@ -55,6 +60,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         }
         "tasks" => xtask::tasks::tasks(root())?,
         "lint" => lint()?,
+        "wit" => contract(rest)?,
         "" | "help" | "-h" | "--help" => print!("{HELP}"),
         other => bail!("unknown command `{other}`\n\n{HELP}"),
     }
@@ -93,6 +99,36 @@ fn run_rlhf(arguments: &[String]) -> Result<ExitCode> {
 fn test(arguments: &[String]) -> Result<()> {
     plugins()?;
     run(cargo().args(["test", "--workspace"]).args(arguments))
+}
+
+fn contract(arguments: &[String]) -> Result<()> {
+    let layout = wit::Layout::of(root());
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let report = match arguments.as_slice() {
+        ["check"] => {
+            let releases = wit::check(&layout)?;
+            let lines: Vec<String> = releases
+                .iter()
+                .map(|release| format!("{} is {}", release.version, release.status()))
+                .collect();
+            lines.join("\n")
+        }
+        ["new", version] => wit::new(&layout, version)?,
+        ["freeze", version] => {
+            let today = wit::releases::today()?;
+            wit::freeze(&layout, version, today, |kinds| {
+                wit::kept::build(&layout.kept(), kinds)
+            })?
+        }
+        other => bail!(
+            "wit: expected `check`, `new VERSION` or `freeze VERSION`, found `{}`\n\n{HELP}",
+            other.join(" ")
+        ),
+    };
+    for line in report.lines() {
+        say(line);
+    }
+    Ok(())
 }
 
 fn lint() -> Result<()> {

@@ -1,15 +1,25 @@
 //! `rlhf:plugin@0.1.x`: the four worlds and the host interfaces.
 
-use crate::plugin::data_adapter::{Content, Origin, Row, RowError};
+use wasmtime::Store;
+use wasmtime::component::{HasSelf, InstancePre, Linker};
+
+use crate::plugin::code_runner::{self, Outcome};
+use crate::plugin::data_adapter::{self, Content, Origin, Row, RowError};
 use crate::plugin::failure::Failure;
+use crate::plugin::instance::State;
 use crate::plugin::metric::{Aggregation, Descriptor, Headline, Score};
-use crate::plugin::{Sample, data_adapter};
+use crate::plugin::reward_shaper::{self, Reward, Rollout};
+use crate::plugin::world::World;
+use crate::plugin::{Kind, Sample};
 
 pub mod metric_plugin {
     wasmtime::component::bindgen!({
         path: "../wit/0.1.0",
         world: "metric-plugin",
         imports: { default: trappable },
+        with: {
+            "rlhf:plugin/encoder.embeddings": crate::plugin::host::encoder::Embeddings,
+        },
     });
 }
 
@@ -52,13 +62,87 @@ pub mod code_runner_plugin {
     });
 }
 
-pub use data_adapter_plugin::rlhf::plugin::source;
-pub use metric_plugin::rlhf::plugin::{log, types};
+pub use code_runner_plugin::CodeRunnerPlugin;
+pub use code_runner_plugin::rlhf::plugin::{candidate, values};
+pub use data_adapter_plugin::DataAdapterPlugin;
+pub use data_adapter_plugin::rlhf::plugin::{folder, source};
+pub use metric_plugin::MetricPlugin;
+pub use metric_plugin::rlhf::plugin::{encoder, log, sandbox, types};
+pub use metric_wit::Level;
+pub use reward_shaper_plugin::RewardShaperPlugin;
 
+use code_runner_plugin::exports::rlhf::plugin::code_runner as runner_wit;
 use data_adapter_plugin::exports::rlhf::plugin::data_adapter as adapter_wit;
 use metric_plugin::exports::rlhf::plugin::metric as metric_wit;
+use reward_shaper_plugin::exports::rlhf::plugin::reward_shaper as shaper_wit;
 
-pub use metric_wit::Level;
+/// The newest version of the line, which serves the earlier ones as well.
+pub const VERSION: &str = "0.1.0";
+
+/// How the common part of the runtime handles a generated world.
+macro_rules! world {
+    ($world:ident, $pre:path, $kind:ident, [$($import:ident),+], |$this:ident, $store:ident, $options:ident| $configure:expr) => {
+        impl World for $world {
+            const KIND: Kind = Kind::$kind;
+            type Pre = $pre;
+
+            fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+                $($import::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;)+
+                Ok(())
+            }
+
+            fn prepare(pre: InstancePre<State>) -> wasmtime::Result<Self::Pre> {
+                <$pre>::new(pre)
+            }
+
+            fn instantiate(pre: &Self::Pre, store: &mut Store<State>) -> wasmtime::Result<Self> {
+                pre.instantiate(store)
+            }
+
+            fn configure(
+                &self,
+                $store: &mut Store<State>,
+                $options: &str,
+            ) -> wasmtime::Result<Result<(), types::Error>> {
+                let $this = self;
+                $configure
+            }
+        }
+    };
+}
+
+world!(
+    MetricPlugin,
+    metric_plugin::MetricPluginPre<State>,
+    Metric,
+    [log, encoder, sandbox],
+    |world, store, options| world.rlhf_plugin_metric().call_configure(store, options)
+);
+world!(
+    RewardShaperPlugin,
+    reward_shaper_plugin::RewardShaperPluginPre<State>,
+    RewardShaper,
+    [log, encoder, sandbox],
+    |world, store, options| world
+        .rlhf_plugin_reward_shaper()
+        .call_configure(store, options)
+);
+world!(
+    DataAdapterPlugin,
+    data_adapter_plugin::DataAdapterPluginPre<State>,
+    DataAdapter,
+    [log, source, folder],
+    |_world, _store, _options| Ok(Ok(()))
+);
+world!(
+    CodeRunnerPlugin,
+    code_runner_plugin::CodeRunnerPluginPre<State>,
+    CodeRunner,
+    [log, candidate],
+    |world, store, options| world
+        .rlhf_plugin_code_runner()
+        .call_configure(store, options)
+);
 
 /// The sample as a component sees it.
 pub fn sample(sample: &Sample) -> types::Sample {
@@ -258,5 +342,157 @@ fn content(raw: adapter_wit::Content) -> Content {
             language: row.language,
             tests: row.tests,
         })),
+    }
+}
+
+/// What a shaper says about itself, checked.
+///
+/// # Errors
+/// A name that is none, of the shaper or of a part.
+pub fn shaper_descriptor(
+    raw: shaper_wit::Descriptor,
+) -> Result<reward_shaper::Descriptor, Failure> {
+    let plain = |name: &String| {
+        crate::plugin::plain_name(name).map_err(|message| Failure::BadResult { message })
+    };
+    Ok(reward_shaper::Descriptor {
+        name: plain(&raw.name)?,
+        version: raw.version,
+        summary: raw.summary,
+        parts: raw.parts.iter().map(plain).collect::<Result<_, _>>()?,
+        needs_metrics: raw.needs_metrics,
+    })
+}
+
+fn named(values: &[(String, f64)]) -> Vec<types::NamedValue> {
+    values
+        .iter()
+        .map(|(name, value)| types::NamedValue {
+            name: name.clone(),
+            value: *value,
+        })
+        .collect()
+}
+
+/// The rollout as a component sees it.
+pub fn rollout(rollout: &Rollout) -> shaper_wit::Rollout {
+    shaper_wit::Rollout {
+        sample: sample(&rollout.sample),
+        tokens: rollout.tokens.clone(),
+        reward_model_score: rollout.reward_model_score,
+        metrics: named(&rollout.metrics),
+        execution: rollout
+            .execution
+            .as_ref()
+            .map(|execution| shaper_wit::Execution {
+                total: execution.total,
+                passed: execution.passed,
+                outcome: execution.outcome.clone(),
+            }),
+        kl: rollout.kl,
+        finish_reason: rollout.finish_reason.clone(),
+        extra: Vec::new(),
+    }
+}
+
+/// What is the same for all rollouts, as a component sees it.
+pub fn context(context: &reward_shaper::Context) -> shaper_wit::Context {
+    shaper_wit::Context {
+        step: context.step,
+        steps_total: context.steps_total,
+        response_tokens_max: context.response_tokens_max,
+        targets: named(&context.targets),
+        extra: Vec::new(),
+    }
+}
+
+/// A reward, checked against its rollout and what the shaper says of itself.
+///
+/// # Errors
+/// Numbers that are not finite, per-token rewards of another length than the
+/// tokens, parts that are not the announced ones.
+pub fn reward(
+    raw: shaper_wit::Reward,
+    tokens: usize,
+    descriptor: &reward_shaper::Descriptor,
+) -> Result<Reward, Failure> {
+    let bad = |message: String| Err(Failure::BadResult { message });
+    let raw = match raw {
+        shaper_wit::Reward::Abstain(reason) => return Ok(Reward::Abstain(reason)),
+        shaper_wit::Reward::Value(raw) => raw,
+    };
+    if !raw.scalar.is_finite() {
+        return bad(format!("the reward is {}", raw.scalar));
+    }
+    if !raw.per_token.is_empty() && raw.per_token.len() != tokens {
+        return bad(format!(
+            "{} per-token rewards for {tokens} tokens",
+            raw.per_token.len()
+        ));
+    }
+    if let Some(at) = raw.per_token.iter().position(|term| !term.is_finite()) {
+        return bad(format!("per-token reward {at} is {}", raw.per_token[at]));
+    }
+    let mut parts = Vec::with_capacity(raw.parts.len());
+    for part in raw.parts {
+        if !descriptor.parts.contains(&part.name) {
+            return bad(format!(
+                "part `{}`, which `describe` does not announce",
+                part.name.escape_debug()
+            ));
+        }
+        if !part.value.is_finite() {
+            return bad(format!("part `{}` is {}", part.name, part.value));
+        }
+        parts.push((part.name, part.value));
+    }
+    Ok(Reward::Value {
+        scalar: raw.scalar,
+        per_token: raw.per_token,
+        parts,
+    })
+}
+
+/// What a runner says about itself, checked.
+///
+/// # Errors
+/// A name that is none, or no language.
+pub fn runner_descriptor(raw: runner_wit::Descriptor) -> Result<code_runner::Descriptor, Failure> {
+    let bad = |message: String| Failure::BadResult { message };
+    if raw.languages.is_empty() {
+        return Err(bad("`describe` gives no language".into()));
+    }
+    for (language, _) in &raw.languages {
+        crate::plugin::plain_name(language).map_err(bad)?;
+    }
+    Ok(code_runner::Descriptor {
+        name: crate::plugin::plain_name(&raw.name).map_err(bad)?,
+        version: raw.version,
+        summary: raw.summary,
+        languages: raw.languages,
+    })
+}
+
+/// What ended a program, as the guest tells it.
+pub fn outcome(raw: types::Outcome) -> Outcome {
+    Outcome {
+        kind: raw.kind,
+        exception: raw.exception,
+        detail: raw.detail,
+        exit_code: raw.exit_code,
+        stdout: raw.stdout,
+        stderr: raw.stderr,
+    }
+}
+
+/// The same for a plugin that asked for the execution.
+pub fn outcome_out(outcome: Outcome) -> types::Outcome {
+    types::Outcome {
+        kind: outcome.kind,
+        exception: outcome.exception,
+        detail: outcome.detail,
+        exit_code: outcome.exit_code,
+        stdout: outcome.stdout,
+        stderr: outcome.stderr,
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::plugin::bindings::v0_1::log;
 use crate::plugin::instance::State;
-use crate::plugin::limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX};
+use crate::plugin::limits::LOG_LINE_BYTES_MAX;
 
 impl log::Host for State {
     fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
         self.log_lines += 1;
-        if self.log_lines > LOG_LINES_MAX {
-            if self.log_lines == LOG_LINES_MAX + 1 {
-                tracing::warn!(plugin = %self.plugin, "more than {LOG_LINES_MAX} log lines in one call: the rest is dropped");
+        if self.log_lines > self.log_lines_max {
+            if self.log_lines == self.log_lines_max + 1 {
+                tracing::warn!(plugin = %self.plugin, "more than {} log lines in one call: the rest is dropped", self.log_lines_max);
             }
             return Ok(());
         }

@@ -1,4 +1,42 @@
-//! The interfaces the host offers to plugins.
+//! The interfaces the host offers to plugins, and what a run puts behind them.
 
+pub mod candidate;
+pub mod encoder;
+pub mod folder;
 pub mod log;
+pub mod sandbox;
 pub mod source;
+
+use std::sync::Arc;
+
+use cap_std::fs::Dir;
+
+pub use candidate::Candidate;
+pub use encoder::Encoder;
+pub use sandbox::Sandbox;
+
+/// What a run has to offer; plugins get of it what they are granted.
+#[derive(Clone, Default)]
+pub struct Services {
+    pub encoder: Option<Arc<dyn Encoder>>,
+    pub sandbox: Option<Arc<dyn Sandbox>>,
+}
+
+/// What one instance was granted.
+#[derive(Clone, Default)]
+pub struct Granted {
+    pub(super) encoder: Option<Arc<dyn Encoder>>,
+    pub(super) sandbox: Option<Arc<dyn Sandbox>>,
+    pub(super) folder: Option<Arc<Dir>>,
+    /// Weights learned by `encoder.fit`; they last as long as the instance.
+    pub(super) frequencies: Option<Arc<encoder::Frequencies>>,
+    /// Embeddings that the call in progress holds.
+    pub(super) embeddings: usize,
+}
+
+impl Granted {
+    /// Forgets what lasts only as long as a call.
+    pub(super) fn end_call(&mut self) {
+        self.embeddings = 0;
+    }
+}

@@ -22,8 +22,7 @@ pub struct Source {
 impl Source {
     /// # Errors
     /// The file's size can't be read.
-    pub fn new(file: std::fs::File) -> std::io::Result<Self> {
-        let file = File::from_std(file);
+    pub fn new(file: File) -> std::io::Result<Self> {
         let size = file.metadata()?.len();
         Ok(Self {
             file,

@@ -1,0 +1,236 @@
+//! The plugins of a run: found, checked and configured before any model is loaded.
+
+use std::sync::Arc;
+
+use super::Error;
+use crate::config::Config;
+use crate::plugin::code_runner::Runners;
+use crate::plugin::{
+    self, CodeRunner, Component, DataAdapter, Kind, Metric, RewardShaper, Runtime, Services, Spec,
+};
+use crate::report::manifest::PluginPin;
+use crate::reward;
+
+/// Components that a run was given or needs, ready for work.
+pub struct Plugins {
+    pub metrics: Vec<Metric>,
+    pub shapers: Vec<RewardShaper>,
+    /// Given by the user; they go before the shipped ones.
+    pub adapters: Vec<DataAdapter>,
+    /// Metrics that have a target and can't be computed, with the reason.
+    pub not_computed: Vec<(String, String)>,
+    /// Each with its name and signature.
+    pub pins: Vec<PluginPin>,
+    /// Parts of the reward, by name, with their weights.
+    weights: Vec<(String, f64)>,
+}
+
+impl Plugins {
+    /// Loads what the user named, then what the configuration needs beside it.
+    ///
+    /// # Errors
+    /// One of them can't be used, or two have the same name.
+    pub fn load(runtime: &Arc<Runtime>, config: &Config, specs: &[Spec]) -> Result<Self, Error> {
+        let mut found = Vec::with_capacity(specs.len());
+        for spec in specs {
+            found.push((Component::load(runtime, &spec.resolve()?)?, spec));
+        }
+        let mut plugins = Self {
+            metrics: Vec::new(),
+            shapers: Vec::new(),
+            adapters: Vec::new(),
+            not_computed: Vec::new(),
+            pins: Vec::new(),
+            weights: Vec::new(),
+        };
+        let services = plugins.services(&found)?;
+        for (component, spec) in found {
+            match component.kind {
+                Kind::Metric => {
+                    let metric = Metric::of(component, spec, &services)?;
+                    plugins.add_metric(metric, spec.weight)?;
+                }
+                Kind::RewardShaper => {
+                    let shaper = RewardShaper::of(component, spec, &services)?;
+                    plugins.add_shaper(shaper, spec.weight)?;
+                }
+                Kind::DataAdapter => {
+                    let adapter = DataAdapter::of(component, spec)?;
+                    plugins.pin(adapter.component(), &adapter.descriptor().name, None);
+                    plugins.adapters.push(adapter);
+                }
+                Kind::CodeRunner => {}
+            }
+        }
+        plugins.add_configured(runtime, config, &services)?;
+        plugins.default_reward(config);
+        Ok(plugins)
+    }
+
+    /// What the run can offer to those that are granted it.
+    fn services(&mut self, found: &[(Component, &Spec)]) -> Result<Services, Error> {
+        let mut runners = Vec::new();
+        for (component, spec) in found {
+            if component.kind == Kind::CodeRunner {
+                let runner = CodeRunner::of(component.clone(), spec)?;
+                self.pin(runner.component(), &runner.descriptor().name, None);
+                runners.push(runner);
+            }
+        }
+        Ok(Services {
+            encoder: None,
+            sandbox: match runners.is_empty() {
+                true => None,
+                false => Some(Arc::new(Runners(runners))),
+            },
+        })
+    }
+
+    fn add_metric(&mut self, metric: Metric, weight: Option<f64>) -> Result<(), plugin::Error> {
+        if let Some(other) = self.metric(metric.name()) {
+            return Err(plugin::Error::SameName {
+                name: metric.name().to_owned(),
+                first: other.component().path.clone(),
+                second: metric.component().path.clone(),
+            });
+        }
+        let signature = Some(metric.signature());
+        self.pin(metric.component(), metric.name(), signature);
+        self.weights
+            .extend(weight.map(|weight| (metric.name().to_owned(), weight)));
+        self.metrics.push(metric);
+        Ok(())
+    }
+
+    fn add_shaper(
+        &mut self,
+        shaper: RewardShaper,
+        weight: Option<f64>,
+    ) -> Result<(), plugin::Error> {
+        let mut others = self.shapers.iter();
+        if let Some(other) = others.find(|other| other.name() == shaper.name()) {
+            return Err(plugin::Error::SameName {
+                name: shaper.name().to_owned(),
+                first: other.component().path.clone(),
+                second: shaper.component().path.clone(),
+            });
+        }
+        self.pin(shaper.component(), shaper.name(), None);
+        self.weights
+            .push((shaper.name().to_owned(), weight.unwrap_or(1.0)));
+        self.shapers.push(shaper);
+        Ok(())
+    }
+
+    fn pin(&mut self, component: &Component, name: &str, signature: Option<String>) {
+        self.pins.push(PluginPin::of(component, name, signature));
+    }
+
+    fn metric(&self, name: &str) -> Option<&Metric> {
+        self.metrics.iter().find(|metric| metric.name() == name)
+    }
+
+    /// Metrics that the configuration names, that a shaper needs, and those
+    /// that only have a target, if they are there.
+    fn add_configured(
+        &mut self,
+        runtime: &Arc<Runtime>,
+        config: &Config,
+        services: &Services,
+    ) -> Result<(), plugin::Error> {
+        let load = |name: &str| {
+            let spec = Spec::of(name);
+            Metric::of(Component::load(runtime, &spec.resolve()?)?, &spec, services)
+        };
+        let needed: Vec<String> = self
+            .shapers
+            .iter()
+            .flat_map(|shaper| &shaper.descriptor().needs_metrics)
+            .chain(&config.evaluation.metrics)
+            .cloned()
+            .collect();
+        for name in needed {
+            if self.metric(&name).is_none() {
+                self.add_metric(load(&name)?, None)?;
+            }
+        }
+        for (name, _) in config.evaluation.targets() {
+            if self.metric(name).is_some() {
+                continue;
+            }
+            match load(name) {
+                Ok(metric) => self.add_metric(metric, None)?,
+                Err(plugin::Error::NotFound { .. }) => {
+                    let reason = format!("no plugin `{name}` was found");
+                    self.not_computed.push((name.to_owned(), reason));
+                }
+                Err(
+                    error @ (plugin::Error::NotGranted { .. } | plugin::Error::NotOffered { .. }),
+                ) => {
+                    let line = error.to_string();
+                    let reason = line.lines().next().unwrap_or_default().to_owned();
+                    self.not_computed.push((name.to_owned(), reason));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Without shapers and weighted metrics, the metric that ranks preferences is the reward.
+    fn default_reward(&mut self, config: &Config) {
+        let name = &config.preferences.metric;
+        if self.weights.is_empty() && self.metric(name).is_some() {
+            self.weights.push((name.clone(), 1.0));
+        }
+    }
+
+    /// Parts of the reward; empty if nothing can rank responses.
+    pub fn reward_parts(&self) -> Vec<reward::Part<'_>> {
+        self.weights
+            .iter()
+            .filter_map(|(name, weight)| {
+                let shaper = self.shapers.iter().find(|shaper| shaper.name() == name);
+                let source = match (shaper, self.metric(name)) {
+                    (Some(shaper), _) => reward::Source::Shaper(shaper),
+                    (None, Some(metric)) => reward::Source::Metric {
+                        higher_is_better: metric.descriptor().higher_is_better,
+                        on_failure: metric.on_failure(),
+                    },
+                    (None, None) => return None,
+                };
+                Some(reward::Part {
+                    name,
+                    weight: *weight,
+                    source,
+                })
+            })
+            .collect()
+    }
+
+    /// Metrics whose scores the reward needs: all of them where a shaper may look at them.
+    pub fn reward_metrics(&self) -> Vec<&Metric> {
+        self.metrics
+            .iter()
+            .filter(|metric| {
+                !self.shapers.is_empty()
+                    || self.weights.iter().any(|(name, _)| name == metric.name())
+            })
+            .collect()
+    }
+
+    /// The reward for people: `codebleu`, or `targets + 0.2 length`.
+    pub fn describe_reward(&self) -> String {
+        self.weights
+            .iter()
+            .map(|(name, weight)| {
+                if *weight == 1.0 {
+                    name.clone()
+                } else {
+                    format!("{weight} {name}")
+                }
+            })
+            .collect::<Vec<_>>()
+            .join(" + ")
+    }
+}

@@ -1,0 +1,325 @@
+//! What the four worlds have in common: linking, instances, guarded batches.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wasmtime::component::{InstancePre, Linker};
+use wasmtime::{Engine, Store};
+
+use super::bindings::v0_1::types;
+use super::bindings::{Line, v0_1};
+use super::discovery::Spec;
+use super::failure::Failure;
+use super::host::{Granted, Services};
+use super::instance::{Budget, State, guarded, store};
+use super::{Component, Error, Kind, Limits, grants};
+
+/// Samples of one guest call. Large enough to hide the cost of the call
+/// (a few µs), small enough to share a batch among workers.
+const SAMPLES_PER_CALL_MAX: usize = 64;
+/// Below this many samples threads cost more than they save.
+const SAMPLES_FOR_THREADS: usize = 8;
+
+/// A world as its bindings were generated; implemented beside them.
+pub(super) trait World: Sized + Send + Sync + 'static {
+    const KIND: Kind;
+    type Pre: Send + Sync;
+
+    /// Puts what the world may import into a linker.
+    fn link(linker: &mut Linker<State>) -> wasmtime::Result<()>;
+
+    fn prepare(pre: InstancePre<State>) -> wasmtime::Result<Self::Pre>;
+
+    fn instantiate(pre: &Self::Pre, store: &mut Store<State>) -> wasmtime::Result<Self>;
+
+    /// Options as one JSON object. Data adapters get theirs when they open a source.
+    fn configure(
+        &self,
+        store: &mut Store<State>,
+        options: &str,
+    ) -> wasmtime::Result<Result<(), types::Error>>;
+}
+
+/// A component of one world, linked and ready to be instantiated.
+pub(super) struct Loaded<W: World> {
+    pub component: Component,
+    pub limits: Limits,
+    /// One JSON object.
+    pub options: String,
+    /// For log lines.
+    label: Arc<str>,
+    engine: Engine,
+    granted: Granted,
+    pre: W::Pre,
+    /// Configured instances waiting for work; one a worker at most.
+    idle: Mutex<Vec<Instance<W>>>,
+    usage: Usage,
+}
+
+/// An instance and its store.
+pub(super) struct Instance<W> {
+    pub store: Store<State>,
+    pub world: W,
+}
+
+/// What the guest calls of a plugin have used.
+#[derive(Default)]
+struct Usage {
+    fuel: AtomicU64,
+    memory_bytes: AtomicUsize,
+}
+
+/// What the calls of a plugin have used so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Fuel of all calls that ended well.
+    pub fuel: u64,
+    /// Largest memory of an instance, in bytes.
+    pub memory_bytes: usize,
+}
+
+impl<W: World> Loaded<W> {
+    /// Checks a component's kind and grants and links it. Nothing of it is run.
+    ///
+    /// # Errors
+    /// It is of another kind, asks for what it was not granted, or doesn't fit the world.
+    pub fn new(component: Component, spec: &Spec, services: &Services) -> Result<Self, Error> {
+        component.expect(W::KIND)?;
+        let mut grants = grants::first_party(&component);
+        grants.extend(spec.grants.iter().cloned());
+        let granted = grants::check(&component, &grants, services)?;
+        component.runtime.tick();
+        let (engine, compiled) = component.for_stack(spec.limits.stack_bytes_max)?;
+        // One line so far; a second one would choose its bindings here.
+        let Line::V0_1 = component.line;
+        let pre = component
+            .runtime
+            .linker(&engine)
+            .and_then(|mut linker| {
+                W::link(&mut linker)?;
+                W::prepare(linker.instantiate_pre(&compiled)?)
+            })
+            .map_err(|error| Error::NotAPlugin {
+                plugin: component.label(),
+                problem: format!("does not fit the {} world: {error:#}", W::KIND),
+                hint: format!(
+                    "it was built against rlhf:plugin@{}, this host offers {}; update rlhf, or rebuild the plugin",
+                    component.wit_version,
+                    v0_1::VERSION
+                ),
+            })?;
+        Ok(Self {
+            limits: spec.limits.clone(),
+            options: spec.config.clone(),
+            label: spec
+                .name
+                .clone()
+                .unwrap_or_else(|| stem(&component.path))
+                .into(),
+            engine,
+            granted,
+            pre,
+            idle: Mutex::default(),
+            usage: Usage::default(),
+            component,
+        })
+    }
+
+    /// What its calls have used so far.
+    pub fn used(&self) -> Used {
+        Used {
+            fuel: self.usage.fuel.load(Ordering::Relaxed),
+            memory_bytes: self.usage.memory_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// For the calls that come before any sample: an error that names the call.
+    pub fn failed(&self, call: &'static str) -> impl Fn(Failure) -> Error {
+        let plugin = self.component.label();
+        move |failure| Error::Call {
+            plugin: plugin.clone(),
+            call,
+            failure,
+        }
+    }
+
+    /// A new instance that nobody has configured.
+    pub fn start(&self) -> Result<Instance<W>, Failure> {
+        let budget = Budget::for_call(&self.limits);
+        let label = Arc::clone(&self.label);
+        let mut store = store(
+            &self.engine,
+            label,
+            &self.limits,
+            self.granted.clone(),
+            budget,
+        )
+        .map_err(|error| Failure::of_host(&error))?;
+        let world = guarded(&mut store, &self.limits, budget, |store| {
+            W::instantiate(&self.pre, store)
+        })?;
+        Ok(Instance { store, world })
+    }
+
+    /// Gives an instance the plugin's options.
+    pub fn configure(&self, instance: &mut Instance<W>) -> Result<(), Failure> {
+        let budget = Budget::for_call(&self.limits);
+        self.call(instance, budget, |world, store| {
+            world.configure(store, &self.options)
+        })?
+        .map_err(v0_1::failure)
+    }
+
+    /// A new instance with the plugin's options.
+    pub fn configured(&self) -> Result<Instance<W>, Failure> {
+        let mut instance = self.start()?;
+        self.configure(&mut instance)?;
+        Ok(instance)
+    }
+
+    /// One guest call under a budget. After a failure the instance must not be used again.
+    pub fn call<T: Send>(
+        &self,
+        instance: &mut Instance<W>,
+        budget: Budget,
+        call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<T> + Send,
+    ) -> Result<T, Failure> {
+        let Instance { store, world } = instance;
+        let result = guarded(store, &self.limits, budget, |store| call(world, store))?;
+        let used = budget.fuel - store.get_fuel().unwrap_or(budget.fuel);
+        self.usage.fuel.fetch_add(used, Ordering::Relaxed);
+        let memory = store.data().limiter.memory_bytes();
+        self.usage.memory_bytes.fetch_max(memory, Ordering::Relaxed);
+        Ok(result)
+    }
+
+    /// One guest call in an idle instance, and in a new one if there is none or
+    /// it fails there. An instance waits for more work only if its call ended well.
+    pub fn reuse<T: Send>(
+        &self,
+        budget: Budget,
+        call: impl Fn(&W, &mut Store<State>) -> wasmtime::Result<T> + Send + Sync,
+    ) -> Result<T, Failure> {
+        let idle = self.idle().pop();
+        if let Some(instance) = idle
+            && let Ok(result) = self.call_and_keep(instance, budget, &call)
+        {
+            return Ok(result);
+        }
+        // What earlier calls left behind in an instance must not decide.
+        let fresh = || self.call_and_keep(self.configured()?, budget, &call);
+        let result = fresh();
+        // Running out of wall time is trouble of the machine: try once more.
+        if matches!(result, Err(Failure::OutOfTime { .. })) {
+            return fresh();
+        }
+        result
+    }
+
+    fn call_and_keep<T: Send>(
+        &self,
+        mut instance: Instance<W>,
+        budget: Budget,
+        call: impl Fn(&W, &mut Store<State>) -> wasmtime::Result<T> + Send + Sync,
+    ) -> Result<T, Failure> {
+        let result = self.call(&mut instance, budget, call)?;
+        self.keep(instance);
+        Ok(result)
+    }
+
+    /// Hands over a configured instance to later calls.
+    pub fn keep(&self, instance: Instance<W>) {
+        self.idle().push(instance);
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Instance<W>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A result for each item, in their order, from calls of many items each,
+    /// in parallel.
+    ///
+    /// An item's outcome depends on the item alone: where a batch fails, its
+    /// items are tried again one by one, and none fails but in a fresh instance.
+    pub fn batch<I: Sync, O: Send>(
+        &self,
+        items: &[I],
+        call: impl Fn(&W, &mut Store<State>, &[I]) -> wasmtime::Result<Vec<O>> + Send + Sync,
+    ) -> Vec<Result<O, Failure>> {
+        let workers = self.component.runtime.workers();
+        let chunk = items
+            .len()
+            .div_ceil(workers * 4)
+            .clamp(1, SAMPLES_PER_CALL_MAX);
+        if workers == 1 || items.len() < SAMPLES_FOR_THREADS {
+            return items
+                .chunks(SAMPLES_PER_CALL_MAX)
+                .flat_map(|chunk| self.chunk(chunk, &call))
+                .collect();
+        }
+        let chunks: Vec<&[I]> = items.chunks(chunk).collect();
+        let next = AtomicUsize::new(0);
+        let results: Vec<Mutex<Vec<Result<O, Failure>>>> =
+            chunks.iter().map(|_| Mutex::default()).collect();
+        // Threads of their own: a guest that waits inside a rayon job could
+        // steal another job and deadlock.
+        std::thread::scope(|scope| {
+            for _ in 0..workers.min(chunks.len()) {
+                scope.spawn(|| {
+                    while let Some(at) =
+                        Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < chunks.len())
+                    {
+                        let done = self.chunk(chunks[at], &call);
+                        *results[at].lock().unwrap_or_else(PoisonError::into_inner) = done;
+                    }
+                });
+            }
+        });
+        results
+            .into_iter()
+            .flat_map(|chunk| chunk.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect()
+    }
+
+    fn chunk<I, O: Send>(
+        &self,
+        items: &[I],
+        call: &(impl Fn(&W, &mut Store<State>, &[I]) -> wasmtime::Result<Vec<O>> + Send + Sync),
+    ) -> Vec<Result<O, Failure>>
+    where
+        I: Sync,
+    {
+        let several = |items: &[I]| {
+            let budget = Budget::for_samples(&self.limits, items.len());
+            let results = self.reuse(budget, |world, store| call(world, store, items))?;
+            if results.len() == items.len() {
+                return Ok(results);
+            }
+            // It can't be trusted with more.
+            self.idle().clear();
+            Err(Failure::BadResult {
+                message: format!("{} results for {} items", results.len(), items.len()),
+            })
+        };
+        match several(items) {
+            Ok(results) => results.into_iter().map(Ok).collect(),
+            Err(failure) if items.len() == 1 => vec![Err(failure)],
+            Err(_) => items
+                .iter()
+                .map(|item| {
+                    several(std::slice::from_ref(item))
+                        .map(|mut one| one.pop().expect("one item has one result"))
+                })
+                .collect(),
+        }
+    }
+}
+
+/// A plugin's name before it has told its own.
+fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(
+        || path.display().to_string(),
+        |stem| stem.to_string_lossy().into_owned(),
+    )
+}

@@ -1,0 +1,232 @@
+//! What a response is worth: a weighted sum of parts, each with its own curve.
+//!
+//! A part is a metric's score or a reward shaper's reward. One that fails or
+//! abstains follows its policy: the response is left out (the default), gets a
+//! fixed penalty in the part's place, or the run ends. It is never a silent zero.
+
+use std::collections::BTreeMap;
+
+use crate::plugin::reward_shaper::{Context, Reward, Rollout};
+use crate::plugin::{OnFailure, RewardShaper};
+
+/// One term of the sum.
+pub struct Part<'a> {
+    pub name: &'a str,
+    pub weight: f64,
+    pub source: Source<'a>,
+}
+
+/// Where a part's values come from.
+pub enum Source<'a> {
+    /// The rollouts' scores of the metric with the part's name; a loss has its sign turned.
+    Metric {
+        higher_is_better: bool,
+        on_failure: OnFailure,
+    },
+    Shaper(&'a RewardShaper),
+}
+
+/// The rewards of some rollouts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rewards {
+    /// In the rollouts' order; `None` for those that are left out.
+    pub totals: Vec<Option<f64>>,
+    pub parts: Vec<PartRewards>,
+}
+
+/// What one part made of the rollouts, before its weight.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PartRewards {
+    pub name: String,
+    /// In the rollouts' order; `None` where it failed or abstained.
+    pub values: Vec<Option<f64>>,
+    /// What a shaper reports of each rollout by name.
+    pub named: Vec<Vec<(String, f64)>>,
+    /// Why there is no value, where there is none.
+    pub reasons: Vec<Option<String>>,
+}
+
+/// A part failed whose policy is to end the run.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("reward part `{part}`, sample `{sample}`: {reason}")]
+pub struct Abort {
+    pub part: String,
+    pub sample: String,
+    pub reason: String,
+}
+
+/// The rewards of rollouts whose metrics have been computed.
+///
+/// # Errors
+/// A part has no value for a rollout, and its policy is to end the run.
+pub fn rewards(parts: &[Part], rollouts: &[Rollout], context: &Context) -> Result<Rewards, Abort> {
+    let mut totals = vec![Some(0.0); rollouts.len()];
+    let mut all = Vec::with_capacity(parts.len());
+    for part in parts {
+        let rewards = part.values(rollouts, context);
+        for (at, total) in totals.iter_mut().enumerate() {
+            let value = match (rewards.values[at], part.on_failure()) {
+                (Some(value), _) => Some(value),
+                (None, OnFailure::Abstain) => None,
+                (None, OnFailure::Penalty(penalty)) => Some(penalty),
+                (None, OnFailure::Abort) => {
+                    return Err(Abort {
+                        part: part.name.to_owned(),
+                        sample: rollouts[at].sample.id.clone(),
+                        reason: rewards.reasons[at].clone().unwrap_or_default(),
+                    });
+                }
+            };
+            *total = total
+                .zip(value)
+                .map(|(sum, value)| sum + part.weight * value);
+        }
+        all.push(rewards);
+    }
+    Ok(Rewards { totals, parts: all })
+}
+
+impl Part<'_> {
+    fn on_failure(&self) -> OnFailure {
+        match &self.source {
+            Source::Metric { on_failure, .. } => *on_failure,
+            Source::Shaper(shaper) => shaper.on_failure(),
+        }
+    }
+
+    fn values(&self, rollouts: &[Rollout], context: &Context) -> PartRewards {
+        let mut rewards = PartRewards {
+            name: self.name.to_owned(),
+            ..PartRewards::default()
+        };
+        let mut add = |value: Option<f64>, named: Vec<(String, f64)>, reason: Option<String>| {
+            rewards.values.push(value);
+            rewards.named.push(named);
+            rewards.reasons.push(reason);
+        };
+        match &self.source {
+            Source::Metric {
+                higher_is_better, ..
+            } => {
+                let sign = if *higher_is_better { 1.0 } else { -1.0 };
+                for rollout in rollouts {
+                    let mut metrics = rollout.metrics.iter();
+                    match metrics.find(|(name, _)| name == self.name) {
+                        Some((_, value)) => add(Some(sign * value), Vec::new(), None),
+                        None => add(None, Vec::new(), Some("the metric has no score".into())),
+                    }
+                }
+            }
+            Source::Shaper(shaper) => {
+                for reward in shaper.shape(rollouts, context) {
+                    let total = reward.as_ref().ok().and_then(Reward::total);
+                    match reward {
+                        Ok(Reward::Value { parts, .. }) => add(total, parts, None),
+                        Ok(Reward::Abstain(reason)) => add(None, Vec::new(), Some(reason)),
+                        Err(failure) => add(None, Vec::new(), Some(failure.to_string())),
+                    }
+                }
+            }
+        }
+        rewards
+    }
+}
+
+impl Rewards {
+    /// Means by name, over the rollouts that have a value: `total`, each part,
+    /// and `part/name` for what a shaper reports. Each part's share of rollouts
+    /// without a value is `part/abstained`, where there are any.
+    pub fn means(&self) -> BTreeMap<String, f64> {
+        let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
+        let mut add = |name: String, value: f64| {
+            let (sum, count) = sums.entry(name).or_default();
+            *sum += value;
+            *count += 1;
+        };
+        for total in self.totals.iter().flatten() {
+            add("total".into(), *total);
+        }
+        for part in &self.parts {
+            for value in part.values.iter().flatten() {
+                add(part.name.clone(), *value);
+            }
+            for (name, value) in part.named.iter().flatten() {
+                add(format!("{}/{name}", part.name), *value);
+            }
+        }
+        let mut means: BTreeMap<String, f64> = sums
+            .into_iter()
+            .map(|(name, (sum, count))| (name, sum / count as f64))
+            .collect();
+        for part in &self.parts {
+            let missing = part.values.iter().filter(|value| value.is_none()).count();
+            if missing > 0 {
+                let share = missing as f64 / part.values.len() as f64;
+                means.insert(format!("{}/abstained", part.name), share);
+            }
+        }
+        means
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rollout(id: &str, metrics: &[(&str, f64)]) -> Rollout {
+        let mut rollout = Rollout::default();
+        rollout.sample.id = id.to_owned();
+        rollout.metrics = metrics
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect();
+        rollout
+    }
+
+    fn part(name: &str, weight: f64, higher_is_better: bool, on_failure: OnFailure) -> Part<'_> {
+        Part {
+            name,
+            weight,
+            source: Source::Metric {
+                higher_is_better,
+                on_failure,
+            },
+        }
+    }
+
+    /// Would catch weights that are lost, a loss that is rewarded, and a failure that counts as zero.
+    #[test]
+    fn parts_are_weighted_and_failures_follow_their_policy() {
+        let rollouts = [
+            rollout("a", &[("bleu", 0.5), ("loss", 2.0)]),
+            rollout("b", &[("bleu", 0.25)]),
+        ];
+        let total = |on_failure| {
+            let parts = [
+                part("bleu", 2.0, true, OnFailure::Abstain),
+                part("loss", 0.5, false, on_failure),
+            ];
+            rewards(&parts, &rollouts, &Context::default()).map(|rewards| rewards.totals)
+        };
+        assert_eq!(total(OnFailure::Abstain), Ok(vec![Some(0.0), None]));
+        assert_eq!(
+            total(OnFailure::Penalty(-4.0)),
+            Ok(vec![Some(0.0), Some(-1.5)])
+        );
+        assert_eq!(
+            total(OnFailure::Abort).map_err(|abort| abort.to_string()),
+            Err("reward part `loss`, sample `b`: the metric has no score".into())
+        );
+    }
+
+    /// Would catch a mean over rollouts that have no value.
+    #[test]
+    fn means_leave_out_what_is_missing() {
+        let rollouts = [rollout("a", &[("bleu", 0.5)]), rollout("b", &[])];
+        let parts = [part("bleu", 1.0, true, OnFailure::Abstain)];
+        let means = rewards(&parts, &rollouts, &Context::default()).map(|rewards| rewards.means());
+        let expected = [("bleu", 0.5), ("bleu/abstained", 0.5), ("total", 0.5)];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(means, Ok(BTreeMap::from(expected)));
+    }
+}
