@@ -64,10 +64,11 @@ fn embedded(out: &Path) -> String {
 fn files(folder: &Path, prefix: &str) -> Vec<(String, PathBuf)> {
     // For files that come or go; the others are watched one by one.
     println!("cargo::rerun-if-changed={}", folder.display());
-    let fail = |error| panic!("{}: {error}", folder.display());
+    let entries = fs::read_dir(folder).and_then(Iterator::collect);
+    let entries: Vec<fs::DirEntry> =
+        entries.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap_or_else(fail) {
-        let path = entry.unwrap_or_else(fail).path();
+    for path in entries.iter().map(fs::DirEntry::path) {
         let name = path.file_name().expect("an entry has a name");
         let name = name.to_str().expect("names are UTF-8");
         if path.is_file() {

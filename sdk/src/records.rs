@@ -7,8 +7,15 @@
 //! | `prompt`, `response` | demonstration |
 //! | `prompt`, `reference` or `references` and/or `tests` | evaluation |
 //!
-//! The first line that fits decides, unless the option `kind` does. Columns of
-//! other names, or of no use to the record, become
+//! The first line that fits decides, unless the option `kind` does. One record
+//! is read only where `kind` is `prediction`, since its columns could be those
+//! of another:
+//!
+//! | columns | record |
+//! | --- | --- |
+//! | `response`, `prediction`, `completion` or `generation`; maybe `prompt`, `reference` or `references`, `test` or `tests`, `id` or `task_id`, `language` | prediction |
+//!
+//! Columns of other names, or of no use to the record, become
 //! [`Row::extra`](crate::Row::extra). The option `columns` says where a field
 //! is found if not under its own name: `{"prompt": "question"}`.
 
@@ -31,11 +38,13 @@ pub enum Kind {
     Demonstration,
     /// `prompt`, and `references` or `tests`.
     Evaluation,
+    /// `response`, maybe `prompt`, `references`, `tests`, `id`, `language`.
+    Prediction,
 }
 
 impl Kind {
-    /// In the order in which columns are recognised.
-    const ALL: [Self; 4] = [
+    /// Those that columns alone can say, in the order in which they are tried.
+    const RECOGNISED: [Self; 4] = [
         Self::Comparison,
         Self::Rating,
         Self::Demonstration,
@@ -49,6 +58,7 @@ impl Kind {
             Self::Rating => "rating",
             Self::Demonstration => "demonstration",
             Self::Evaluation => "evaluation",
+            Self::Prediction => "prediction",
         }
     }
 
@@ -58,6 +68,7 @@ impl Kind {
             Self::Rating => &[Field::Prompt, Field::Response, Field::Rating],
             Self::Demonstration => &[Field::Prompt, Field::Response],
             Self::Evaluation => &[Field::Prompt],
+            Self::Prediction => &[Field::Response],
         }
     }
 
@@ -67,6 +78,13 @@ impl Kind {
             Self::Comparison | Self::Demonstration => &[],
             Self::Rating => &[Field::Logits],
             Self::Evaluation => &[Field::References, Field::Tests],
+            Self::Prediction => &[
+                Field::Prompt,
+                Field::References,
+                Field::Tests,
+                Field::Id,
+                Field::Language,
+            ],
         }
     }
 
@@ -87,7 +105,8 @@ impl Kind {
 pub enum Field {
     /// What is asked.
     Prompt,
-    /// What is answered.
+    /// What is answered; a prediction's column may be called `prediction`,
+    /// `completion` or `generation` as well.
     Response,
     /// The response that people prefer.
     Chosen,
@@ -100,12 +119,17 @@ pub enum Field {
     /// Accepted answers; the column may be called `reference` as well.
     #[serde(alias = "reference")]
     References,
-    /// Test code or input/output cases.
+    /// Test code or input/output cases; a prediction's column may be called
+    /// `test` as well.
     Tests,
+    /// What a prediction is known by; the column may be called `task_id` as well.
+    Id,
+    /// Programming language of a prediction.
+    Language,
 }
 
 impl Field {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Prompt,
         Self::Response,
         Self::Chosen,
@@ -114,6 +138,8 @@ impl Field {
         Self::Logits,
         Self::References,
         Self::Tests,
+        Self::Id,
+        Self::Language,
     ];
 
     /// The column's name where the option `columns` doesn't say otherwise.
@@ -127,12 +153,36 @@ impl Field {
             Self::Logits => "logits",
             Self::References => "references",
             Self::Tests => "tests",
+            Self::Id => "id",
+            Self::Language => "language",
         }
     }
 
-    fn is_called(self, column: &str) -> bool {
-        column.eq_ignore_ascii_case(self.name())
-            || (self == Self::References && column.eq_ignore_ascii_case("reference"))
+    /// Whether a row may lack it; `kind` is that of the row, if it is known.
+    pub fn is_optional(self, kind: Option<Kind>) -> bool {
+        match self {
+            Self::Logits | Self::References | Self::Tests | Self::Id | Self::Language => true,
+            Self::Prompt => kind == Some(Kind::Prediction),
+            Self::Response | Self::Chosen | Self::Rejected | Self::Rating => false,
+        }
+    }
+
+    /// What else the column may be called.
+    fn other_names(self, kind: Option<Kind>) -> &'static [&'static str] {
+        match (self, kind) {
+            (Self::References, _) => &["reference"],
+            // What models answered comes from many tools: HumanEval's files have
+            // `task_id`, `completion` and `test`.
+            (Self::Response, Some(Kind::Prediction)) => &["prediction", "completion", "generation"],
+            (Self::Tests, Some(Kind::Prediction)) => &["test"],
+            (Self::Id, Some(Kind::Prediction)) => &["task_id"],
+            _ => &[],
+        }
+    }
+
+    fn is_called(self, column: &str, kind: Option<Kind>) -> bool {
+        let is = |name: &&str| column.eq_ignore_ascii_case(name);
+        is(&self.name()) || self.other_names(kind).iter().any(is)
     }
 
     /// Names under which public data sets have the field: for hints only.
@@ -150,6 +200,7 @@ impl Field {
                 "answer",
                 "best_answer",
                 "completion",
+                "generation",
                 "output",
                 "snippet",
                 "solution",
@@ -161,6 +212,8 @@ impl Field {
             Self::Logits => &[],
             Self::References => &["canonical_solution", "target", "gold"],
             Self::Tests => &["test", "test_list"],
+            Self::Id => &["question_id", "sample_id"],
+            Self::Language => &["lang", "programming_language"],
         }
     }
 }
@@ -204,7 +257,7 @@ impl Layout {
             let own = || {
                 Field::ALL
                     .into_iter()
-                    .find(|field| field.is_called(name) && !columns.contains_key(field))
+                    .find(|field| field.is_called(name, kind) && !columns.contains_key(field))
             };
             mapped.or_else(own)
         };
@@ -216,10 +269,10 @@ impl Layout {
             None if !present.contains(&Field::Rating) && present.contains(&Field::Logits) => {
                 return Err(missing(names, &present, &[Kind::Rating]));
             }
-            None => Kind::ALL
+            None => Kind::RECOGNISED
                 .into_iter()
                 .find(|kind| kind.fits(&present))
-                .ok_or_else(|| missing(names, &present, &Kind::ALL))?,
+                .ok_or_else(|| missing(names, &present, &Kind::RECOGNISED))?,
         };
         for field in &mut fields {
             *field = field.filter(|field| kind.uses(*field));
@@ -295,27 +348,34 @@ fn missing(names: &[&str], present: &[Field], kinds: &[Kind]) -> Error {
         found(names),
         needs.join("; or ")
     );
-    let guess = Kind::ALL
-        .iter()
-        .filter(|kind| kinds.contains(kind))
-        .find_map(|kind| {
-            let mut columns = Vec::new();
-            let wanted = kind.required().iter().chain(kind.optional());
-            let mut fields = present.to_vec();
-            for field in wanted.filter(|field| !present.contains(field)) {
-                let name = field
-                    .usual_names()
-                    .iter()
-                    .find_map(|usual| names.iter().find(|name| name.eq_ignore_ascii_case(usual)));
-                if let Some(name) = name {
-                    columns.push(format!("\"{}\": \"{name}\"", field.name()));
-                    fields.push(*field);
-                }
+    let guess = kinds.iter().find_map(|kind| {
+        let mut columns = Vec::new();
+        let wanted = kind.required().iter().chain(kind.optional());
+        let mut fields = present.to_vec();
+        for field in wanted.filter(|field| !present.contains(field)) {
+            let name = field
+                .usual_names()
+                .iter()
+                .find_map(|usual| names.iter().find(|name| name.eq_ignore_ascii_case(usual)));
+            if let Some(name) = name {
+                columns.push(format!("\"{}\": \"{name}\"", field.name()));
+                fields.push(*field);
             }
-            (!columns.is_empty() && kind.fits(&fields)).then(|| columns.join(", "))
-        });
+        }
+        (!columns.is_empty() && kind.fits(&fields)).then(|| columns.join(", "))
+    });
+    let prediction = Some(Kind::Prediction);
+    let could_be_predictions = *kinds == Kind::RECOGNISED
+        && names
+            .iter()
+            .any(|name| Field::Response.is_called(name, prediction));
     match guess {
-        Some(columns) => message.push_str(&format!("\nhint: set the option `columns` to {{{columns}}}")),
+        Some(columns) => {
+            message.push_str(&format!("\nhint: set the option `columns` to {{{columns}}}"));
+        }
+        None if could_be_predictions => message.push_str(
+            "\nhint: for a model's answers that are to be scored, set the option `kind` to \"prediction\"",
+        ),
         None => message.push_str(
             "\nhint: the option `columns` says where fields are, for instance {\"prompt\": \"question\"}",
         ),
@@ -331,7 +391,7 @@ fn article(kind: Kind) -> &'static str {
 /// that none is missing.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
-    texts: [Option<String>; 4],
+    texts: [Option<String>; 6],
     rating: Option<f64>,
     logits: Vec<f64>,
     references: Vec<String>,
@@ -341,7 +401,7 @@ pub struct Draft {
 /// A value of the right type for its field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FieldValue {
-    /// For `prompt`, `response`, `chosen`, `rejected`.
+    /// For `prompt`, `response`, `chosen`, `rejected`, `id`, `language`.
     Text(String),
     /// For `rating`: finite.
     Number(f64),
@@ -362,6 +422,8 @@ impl Draft {
             (Field::Response, FieldValue::Text(text)) => self.texts[1] = Some(text),
             (Field::Chosen, FieldValue::Text(text)) => self.texts[2] = Some(text),
             (Field::Rejected, FieldValue::Text(text)) => self.texts[3] = Some(text),
+            (Field::Id, FieldValue::Text(text)) => self.texts[4] = Some(text),
+            (Field::Language, FieldValue::Text(text)) => self.texts[5] = Some(text),
             (Field::Rating, FieldValue::Number(number)) => self.rating = Some(number),
             (Field::Logits, FieldValue::Numbers(numbers)) => self.logits = numbers,
             (Field::References, FieldValue::Texts(texts)) => self.references = texts,
@@ -375,7 +437,7 @@ impl Draft {
     /// # Errors
     /// A field that the record needs was not filled.
     pub fn finish(self, kind: Kind, origin: Origin) -> Result<Content, RowError> {
-        let [prompt, response, chosen, rejected] = self.texts;
+        let [prompt, response, chosen, rejected, id, language] = self.texts;
         let lacks = |field: &str, expected: &str| RowError {
             origin,
             field: field.to_owned(),
@@ -383,7 +445,11 @@ impl Draft {
         };
         let text =
             |value: Option<String>, field: Field| value.ok_or_else(|| lacks(field.name(), "text"));
-        let prompt = text(prompt, Field::Prompt)?;
+        let prompt = if Field::Prompt.is_optional(Some(kind)) {
+            prompt.unwrap_or_default()
+        } else {
+            text(prompt, Field::Prompt)?
+        };
         Ok(match kind {
             Kind::Comparison => Content::Comparison {
                 prompt,
@@ -413,6 +479,15 @@ impl Draft {
                     tests: self.tests,
                 }
             }
+            Kind::Prediction => Content::Prediction {
+                id: id.unwrap_or_default(),
+                prompt,
+                response: text(response, Field::Response)?,
+                references: self.references,
+                tests: self.tests,
+                // `Python` and `python` are one language, and metrics compare names.
+                language: language.unwrap_or_default().to_lowercase(),
+            },
         })
     }
 }
@@ -479,6 +554,58 @@ mod tests {
             r#"{"reference": "gold"}"#,
             Some(Kind::Evaluation),
             Ok(Kind::Evaluation),
+        );
+    }
+
+    // Catches predictions taken for demonstrations, and those of common tools
+    // that can't be read without a mapping.
+    #[test]
+    fn predictions_are_never_guessed() {
+        let kind = Some(Kind::Prediction);
+        let found = Ok(Kind::Prediction);
+        check(&["prompt", "response"], "{}", None, Ok(Kind::Demonstration));
+        check(&["prompt", "response"], "{}", kind, found);
+        for name in ["response", "prediction", "completion", "generation"] {
+            check(&["task_id", name], "{}", kind, found);
+        }
+        check(&["answer", "id"], r#"{"response": "answer"}"#, kind, found);
+        check(
+            &["task_id", "completion"],
+            "{}",
+            None,
+            Err("columns: found `task_id`, `completion`; expected \
+                 `prompt`, `chosen`, `rejected` for a comparison; or `prompt`, `response`, `rating` for a rating; \
+                 or `prompt`, `response` for a demonstration; or `prompt`, `references` or `tests` for an evaluation\n\
+                 hint: for a model's answers that are to be scored, set the option `kind` to \"prediction\""),
+        );
+        check(
+            &["question_id", "answer"],
+            "{}",
+            kind,
+            Err(
+                "columns: found `question_id`, `answer`; expected `response` for a prediction\n\
+                 hint: set the option `columns` to {\"response\": \"answer\", \"id\": \"question_id\"}",
+            ),
+        );
+        check(
+            &["response", "completion"],
+            "{}",
+            kind,
+            Err("columns `response` and `completion` both hold `response`\n\
+                 hint: choose one with the option `columns`"),
+        );
+        check(
+            &["response", "completion"],
+            r#"{"response": "completion"}"#,
+            kind,
+            found,
+        );
+        // Under another kind these are columns like any other.
+        check(
+            &["prompt", "response", "test", "completion", "id", "language"],
+            "{}",
+            None,
+            Ok(Kind::Demonstration),
         );
     }
 
@@ -573,5 +700,34 @@ mod tests {
             "row 0: expected `references` or `tests`, found nothing"
         );
         assert!(draft.finish(Kind::Demonstration, Origin::default()).is_ok());
+    }
+
+    // Catches a prediction that needs more than its response, and languages
+    // that two spellings tell apart.
+    #[test]
+    fn a_prediction_needs_its_response_only() {
+        let mut draft = Draft::default();
+        draft.set(Field::Language, FieldValue::Text("Python".into()));
+        let error = draft
+            .clone()
+            .finish(Kind::Prediction, Origin::default())
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "row 0: `response`: expected text, found nothing"
+        );
+        draft.set(Field::Response, FieldValue::Text("r".into()));
+        let expected = Content::Prediction {
+            id: String::new(),
+            prompt: String::new(),
+            response: "r".into(),
+            references: Vec::new(),
+            tests: Vec::new(),
+            language: "python".into(),
+        };
+        assert_eq!(
+            draft.finish(Kind::Prediction, Origin::default()),
+            Ok(expected)
+        );
     }
 }

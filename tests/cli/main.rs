@@ -9,6 +9,9 @@ fn plugins() -> std::path::PathBuf {
         "metric-codebleu",
         "adapter-csv",
         "adapter-json",
+        "adapter-parquet",
+        "shaper-length",
+        "shaper-targets",
     ] {
         component(package);
     }

@@ -46,7 +46,7 @@ enum Command {
     Train(Box<train::Args>),
     /// Score predictions with any metrics
     Eval(eval::Args),
-    /// Look at plugins
+    /// Write, look at, test, measure and pin plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// Print the effective configuration
@@ -153,7 +153,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             if cause.is::<MissedTarget>() {
                 return Some(MISSED_TARGET);
             }
-            if cause.is::<crate::plugin::Error>() {
+            if cause.is::<crate::plugin::Error>() || cause.is::<plugin::Failed>() {
                 return Some(PLUGIN);
             }
             if let Some(error) = cause.downcast_ref::<pipeline::Error>() {

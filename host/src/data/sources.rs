@@ -11,7 +11,11 @@ use crate::plugin::{self, DataAdapter, Failure, Runtime, Spec};
 /// Rows at fault that a message shows.
 const ROWS_SHOWN: usize = 3;
 /// Adapters that ship, tried in this order.
-const SHIPPED: [&str; 2] = ["adapters/csv.wasm", "adapters/json.wasm"];
+const SHIPPED: [&str; 3] = [
+    "adapters/csv.wasm",
+    "adapters/json.wasm",
+    "adapters/parquet.wasm",
+];
 
 /// What is wrong with a data file.
 #[derive(Debug, thiserror::Error)]

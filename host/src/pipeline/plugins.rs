@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Error;
 use crate::config::Config;
 use crate::plugin::code_runner::Runners;
+use crate::plugin::host::Sandbox;
 use crate::plugin::{
     self, CodeRunner, Component, DataAdapter, Kind, Metric, RewardShaper, Runtime, Services, Spec,
 };
@@ -55,7 +56,7 @@ impl Plugins {
                     plugins.add_shaper(shaper, spec.weight)?;
                 }
                 Kind::DataAdapter => {
-                    let adapter = DataAdapter::of(component, spec)?;
+                    let adapter = DataAdapter::of(component, spec, &services)?;
                     plugins.pin(adapter.component(), &adapter.descriptor().name, None);
                     plugins.adapters.push(adapter);
                 }
@@ -72,18 +73,16 @@ impl Plugins {
         let mut runners = Vec::new();
         for (component, spec) in found {
             if component.kind == Kind::CodeRunner {
-                let runner = CodeRunner::of(component.clone(), spec)?;
+                let runner = CodeRunner::of(component.clone(), spec, &Services::default())?;
                 self.pin(runner.component(), &runner.descriptor().name, None);
                 runners.push(runner);
             }
         }
-        Ok(Services {
-            encoder: None,
-            sandbox: match runners.is_empty() {
-                true => None,
-                false => Some(Arc::new(Runners(runners))),
-            },
-        })
+        let sandbox: Option<Arc<dyn Sandbox>> = match runners.is_empty() {
+            true => None,
+            false => Some(Arc::new(Runners(runners))),
+        };
+        Ok(Services::new(None, sandbox))
     }
 
     fn add_metric(&mut self, metric: Metric, weight: Option<f64>) -> Result<(), plugin::Error> {

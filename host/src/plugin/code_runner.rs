@@ -64,15 +64,15 @@ impl CodeRunner {
     /// Those of [`CodeRunner::of`], or there is no such file.
     pub fn load(runtime: &Arc<Runtime>, spec: &Spec) -> Result<Self, Error> {
         let component = Component::load(runtime, &spec.resolve()?)?;
-        Self::of(component, spec)
+        Self::of(component, spec, &Services::default())
     }
 
     /// Asks the runner in a component to describe itself, and checks its options.
     ///
     /// # Errors
     /// It is no runner, asks for what no runner gets, or fails in `describe` or `configure`.
-    pub fn of(component: Component, spec: &Spec) -> Result<Self, Error> {
-        let loaded = Loaded::<CodeRunnerPlugin>::new(component, spec, &Services::default())?;
+    pub fn of(component: Component, spec: &Spec, services: &Services) -> Result<Self, Error> {
+        let loaded = Loaded::<CodeRunnerPlugin>::new(component, spec, services)?;
         let mut instance = loaded.start().map_err(loaded.failed("start"))?;
         let budget = Budget::for_call(&loaded.limits);
         let descriptor = loaded

@@ -15,6 +15,7 @@
 pub mod bindings;
 pub mod code_runner;
 pub mod component;
+pub mod conformance;
 pub mod data_adapter;
 pub mod discovery;
 pub mod engine;

@@ -21,7 +21,7 @@ impl DataAdapter for Csv {
         AdapterDescriptor::new(
             "csv",
             env!("CARGO_PKG_VERSION"),
-            "demonstrations, ratings, comparisons and evaluation tasks from CSV",
+            "demonstrations, ratings, comparisons, evaluation tasks and predictions from CSV",
         )
         .extensions(["csv"])
     }

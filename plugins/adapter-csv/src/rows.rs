@@ -197,6 +197,7 @@ fn value(field: Field, text: &str, escapes: bool) -> Result<Option<FieldValue>, 
         Field::Prompt | Field::Response | Field::Chosen | Field::Rejected => {
             FieldValue::Text(unescaped(text))
         }
+        Field::Id | Field::Language => FieldValue::Text(text.trim().to_owned()),
         Field::Rating => FieldValue::Number(number(text)?),
         Field::Logits if text.trim().is_empty() => return Ok(None),
         Field::Logits => {

@@ -21,7 +21,7 @@ impl DataAdapter for Json {
         AdapterDescriptor::new(
             "json",
             env!("CARGO_PKG_VERSION"),
-            "demonstrations, ratings, comparisons and evaluation tasks from JSON and JSON Lines",
+            "demonstrations, ratings, comparisons, evaluation tasks and predictions from JSON and JSON Lines",
         )
         .extensions(["json", "jsonl", "ndjson"])
     }

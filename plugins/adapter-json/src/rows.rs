@@ -124,8 +124,7 @@ impl<R: BufRead> Rows<R> {
         // A row may lack what records can do without.
         let mut columns = self.options.columns.clone();
         columns.retain(|field, column| {
-            !matches!(field, Field::Logits | Field::References | Field::Tests)
-                || object.contains_key(column)
+            !field.is_optional(self.options.kind) || object.contains_key(column)
         });
         let layout = Layout::recognise(&keys, &columns, self.options.kind)?;
         self.last = Some((object.keys().cloned().collect(), layout.clone()));
@@ -138,16 +137,14 @@ fn row(object: Map<String, Value>, layout: &Layout, origin: Origin) -> Result<Ro
     let mut extra = Vec::new();
     for (index, (key, found)) in object.into_iter().enumerate() {
         match layout.field(index) {
+            Some(field) if found.is_null() && field.is_optional(Some(layout.kind())) => {}
             Some(field) => {
-                let value = value(field, found);
-                let value = value.map_err(|message| RowError {
+                let value = value(field, found).map_err(|message| RowError {
                     origin,
                     field: key,
                     message,
                 })?;
-                if let Some(value) = value {
-                    draft.set(field, value);
-                }
+                draft.set(field, value);
             }
             None => match found {
                 Value::Null => {}
@@ -163,15 +160,27 @@ fn row(object: Map<String, Value>, layout: &Layout, origin: Origin) -> Result<Ro
     })
 }
 
-/// `None` where an optional field is null.
-fn value(field: Field, value: Value) -> Result<Option<FieldValue>, String> {
-    Ok(Some(match field {
+fn value(field: Field, value: Value) -> Result<FieldValue, String> {
+    Ok(match field {
         Field::Prompt => FieldValue::Text(text(value, "user")?),
         Field::Response | Field::Chosen | Field::Rejected => {
             FieldValue::Text(text(value, "assistant")?)
         }
         Field::Rating => FieldValue::Number(number(&value)?),
-        Field::Logits | Field::References | Field::Tests if value.is_null() => return Ok(None),
+        Field::Id => match value {
+            Value::String(text) => FieldValue::Text(text),
+            Value::Number(number) => FieldValue::Text(number.to_string()),
+            other => {
+                return Err(format!(
+                    "expected text or a number, found {}",
+                    self::found(&other)
+                ));
+            }
+        },
+        Field::Language => match value {
+            Value::String(text) => FieldValue::Text(text),
+            other => return Err(format!("expected text, found {}", self::found(&other))),
+        },
         Field::Logits => match value {
             Value::Array(items) => {
                 let numbers = items.iter().enumerate().map(|(index, item)| {
@@ -209,7 +218,7 @@ fn value(field: Field, value: Value) -> Result<Option<FieldValue>, String> {
                 ));
             }
         },
-    }))
+    })
 }
 
 fn number(value: &Value) -> Result<f64, String> {
@@ -400,14 +409,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn check(field: Field, given: Value, expected: Result<Option<FieldValue>, &str>) {
+    fn check(field: Field, given: Value, expected: Result<FieldValue, &str>) {
         assert_eq!(value(field, given), expected.map_err(ToOwned::to_owned));
     }
 
     // Catches values of the wrong type that are bent into the right one.
     #[test]
     fn types() {
-        let text = |text: &str| Ok(Some(FieldValue::Text(text.to_owned())));
+        let text = |text: &str| Ok(FieldValue::Text(text.to_owned()));
         check(Field::Prompt, json!("p"), text("p"));
         check(
             Field::Prompt,
@@ -415,7 +424,19 @@ mod tests {
             Err("expected text, found the number 1"),
         );
         check(Field::Prompt, json!(null), Err("expected text, found null"));
-        check(Field::Rating, json!(5), Ok(Some(FieldValue::Number(5.0))));
+        check(Field::Rating, json!(5), Ok(FieldValue::Number(5.0)));
+        check(Field::Id, json!("HumanEval/0"), text("HumanEval/0"));
+        check(Field::Id, json!(7), text("7"));
+        check(
+            Field::Id,
+            json!([7]),
+            Err("expected text or a number, found a list of 1 item"),
+        );
+        check(
+            Field::Language,
+            json!(3),
+            Err("expected text, found the number 3"),
+        );
         check(
             Field::Rating,
             json!("5"),
@@ -429,9 +450,8 @@ mod tests {
         check(
             Field::Logits,
             json!([0.1, 2]),
-            Ok(Some(FieldValue::Numbers(vec![0.1, 2.0]))),
+            Ok(FieldValue::Numbers(vec![0.1, 2.0])),
         );
-        check(Field::Logits, json!(null), Ok(None));
         check(
             Field::Logits,
             json!([1, "x"]),
@@ -445,7 +465,7 @@ mod tests {
         check(
             Field::References,
             json!("a"),
-            Ok(Some(FieldValue::Texts(vec!["a".into()]))),
+            Ok(FieldValue::Texts(vec!["a".into()])),
         );
         check(
             Field::Tests,
@@ -459,7 +479,7 @@ mod tests {
     fn conversations() {
         let user = json!({"role": "user", "content": "p"});
         let assistant = json!({"role": "assistant", "content": "r"});
-        let text = |text: &str| Ok(Some(FieldValue::Text(text.to_owned())));
+        let text = |text: &str| Ok(FieldValue::Text(text.to_owned()));
         check(Field::Prompt, json!([user]), text("p"));
         check(Field::Chosen, json!([assistant]), text("r"));
         check(

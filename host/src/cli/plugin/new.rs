@@ -143,14 +143,16 @@ fn check_name(name: &str, language: Language) -> Result<()> {
 /// What somebody who wrote `MyMetric`, `my_metric` or `My metric` means.
 fn kebab_case(name: &str) -> String {
     let mut text = String::new();
+    let mut previous = ' ';
     for c in name.chars() {
-        if c.is_ascii_uppercase() && text.ends_with(|c: char| c.is_ascii_lowercase()) {
+        if c.is_ascii_uppercase() && previous.is_ascii_lowercase() {
             text.push('-');
         }
         text.push(match c {
             '_' | ' ' | '.' => '-',
             other => other.to_ascii_lowercase(),
         });
+        previous = c;
     }
     text
 }

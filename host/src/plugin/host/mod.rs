@@ -20,6 +20,31 @@ pub use sandbox::Sandbox;
 pub struct Services {
     pub encoder: Option<Arc<dyn Encoder>>,
     pub sandbox: Option<Arc<dyn Sandbox>>,
+    /// Whatever a plugin asks for is linked, granted or not, and refuses.
+    refusing: bool,
+}
+
+impl Services {
+    /// What a run has to offer.
+    pub fn new(encoder: Option<Arc<dyn Encoder>>, sandbox: Option<Arc<dyn Sandbox>>) -> Self {
+        Self {
+            encoder,
+            sandbox,
+            refusing: false,
+        }
+    }
+
+    /// For looking at a plugin: it loads whatever it asks for, and gets nothing.
+    pub fn refusing() -> Self {
+        Self {
+            refusing: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn refuses(&self) -> bool {
+        self.refusing
+    }
 }
 
 /// What one instance was granted.
