@@ -23,7 +23,8 @@ pub enum Purpose {
     Bootstrap = 6,
 }
 
-/// A stream of random numbers.
+/// A stream of random numbers; a clone gives the same ones again.
+#[derive(Clone)]
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {

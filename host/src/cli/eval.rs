@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Usage;
-use crate::evaluate::{self, Scored};
-use crate::plugin::{Metric, Runtime, Sample, Spec};
+use crate::config::data::OnBadRow;
+use crate::data::sources::Adapters;
+use crate::evaluate::paired::{self, Comparison};
+use crate::evaluate::{self, MetricResult, Scored};
+use crate::pipeline::Plugins;
+use crate::plugin::{DataAdapter, Metric, Runtime, Sample, Spec};
 use crate::random::{Purpose, Stream};
 use crate::report::tables;
 
@@ -24,9 +29,9 @@ enum Output {
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Predictions, JSON Lines: `prediction` (or `response`, `completion`) and `reference` (or `references`) a line; - is stdin
+    /// Predictions in CSV, JSON, JSON Lines or Parquet: `prediction` (or `response`, `completion`) and `reference` (or `references`) a row; - is JSON Lines from stdin. Given twice, the second system is tested against the first
     #[arg(long, value_name = "FILE", conflicts_with = "prediction")]
-    predictions: Option<PathBuf>,
+    predictions: Vec<PathBuf>,
     /// A single prediction
     #[arg(long, value_name = "TEXT", requires = "reference")]
     prediction: Option<String>,
@@ -34,14 +39,23 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     reference: Vec<String>,
     /// Metric: the name of a shipped component or a path; repeatable [default: bleu, codebleu]
-    #[arg(long, visible_alias = "plugin", value_name = "NAME[,…]")]
+    #[arg(long, value_name = "NAME[,…]")]
     metric: Vec<String>,
+    /// Plugin of any kind: a metric, an adapter for the file, a code runner for those that are granted a sandbox; repeatable
+    #[arg(long, value_name = "PATH[,…]")]
+    plugin: Vec<String>,
+    /// Column of a field: `response=answer`, `references=gold`; repeatable
+    #[arg(long, value_name = "FIELD=COLUMN")]
+    column: Vec<String>,
+    /// Rows that can't be read end the evaluation, or are left out
+    #[arg(long, value_parser = super::train::on_bad_row, value_name = "error|skip", default_value = "error")]
+    on_bad_row: OnBadRow,
     /// Programming language of the texts, where a row doesn't say
     #[arg(long, default_value = "python")]
     language: String,
     #[arg(long, value_enum, default_value = "table")]
     output: Output,
-    /// Write one JSON line a row: scores, or why there are none
+    /// Write one JSON line a row: scores, or why there are none (of the first file)
     #[arg(long, value_name = "FILE")]
     per_sample: Option<PathBuf>,
     /// Resamples behind each 95 % interval
@@ -52,7 +66,7 @@ pub struct Args {
     seed: u64,
 }
 
-/// A line of a predictions file.
+/// A line of predictions on stdin.
 #[derive(Deserialize)]
 struct Line {
     id: Option<serde_json::Value>,
@@ -76,85 +90,210 @@ enum References {
     Many(Vec<String>),
 }
 
+/// What was scored under one name.
+struct System {
+    name: String,
+    samples: Vec<Sample>,
+    /// By metric.
+    scored: Vec<Scored>,
+}
+
 pub fn run(args: &Args) -> Result<()> {
     let runtime = Runtime::of_user()?;
-    let specs = if args.metric.is_empty() {
-        vec![Spec::of("bleu"), Spec::of("codebleu")]
-    } else {
-        args.metric
-            .iter()
-            .map(|text| Spec::parse(text))
-            .collect::<Result<_, _>>()?
-    };
-    let metrics = specs
+    let specs = args
+        .metric
         .iter()
-        .map(|spec| Metric::load(&runtime, spec))
+        .chain(&args.plugin)
+        .map(|text| Spec::parse(text))
         .collect::<Result<Vec<_>, _>>()?;
-    let samples = samples(args)?;
-    let scored: Vec<Scored> = metrics
-        .iter()
-        .map(|metric| evaluate::score(metric, &samples))
-        .collect();
+    let mut plugins = Plugins::given(&runtime, &specs)?;
+    for spec in plugins
+        .metrics
+        .is_empty()
+        .then(|| ["bleu", "codebleu"])
+        .into_iter()
+        .flatten()
+    {
+        plugins
+            .metrics
+            .push(Metric::load(&runtime, &Spec::of(spec))?);
+    }
+    let metrics = &plugins.metrics;
+    let mut systems = systems(args, &runtime, plugins.adapters)?;
+    for system in &mut systems {
+        let samples = &system.samples;
+        let scored = metrics
+            .iter()
+            .map(|metric| evaluate::score(metric, samples));
+        system.scored = scored.collect();
+    }
     if let Some(path) = &args.per_sample {
-        write_per_sample(path, &samples, &metrics, &scored)
+        let System {
+            samples, scored, ..
+        } = &systems[0];
+        write_per_sample(path, samples, metrics, scored)
             .with_context(|| format!("per-sample file `{}`", path.display()))?;
     }
-    let results: Vec<_> = metrics
+    let resamples = args.bootstrap_samples as usize;
+    let rng = || Stream::new(args.seed, Purpose::Bootstrap, 0, 0);
+    let summarise = |system: &System| -> Vec<MetricResult> {
+        metrics
+            .iter()
+            .zip(&system.scored)
+            .map(|(metric, scored)| {
+                evaluate::summarise(metric, &system.samples, scored, resamples, rng())
+            })
+            .collect()
+    };
+    let results: Vec<Vec<MetricResult>> = systems.iter().map(summarise).collect();
+    let comparisons: Vec<Vec<Comparison>> = systems[1..]
         .iter()
-        .zip(&scored)
-        .map(|(metric, scored)| {
-            evaluate::summarise(
-                metric,
-                &samples,
-                scored,
-                args.bootstrap_samples as usize,
-                Stream::new(args.seed, Purpose::Bootstrap, 0, 0),
-            )
+        .map(|system| {
+            metrics
+                .iter()
+                .enumerate()
+                .filter_map(|(at, metric)| {
+                    let baseline = &systems[0].scored[at];
+                    paired::compare(metric, baseline, &system.scored[at], resamples, &rng())
+                })
+                .collect()
         })
         .collect();
     let mut out = std::io::stdout().lock();
     match args.output {
         Output::Table => {
-            write!(out, "{}", tables::metrics(&results))?;
-            for result in &results {
+            for (system, results) in systems.iter().zip(&results) {
+                if systems.len() > 1 {
+                    writeln!(out, "{} ({} samples)", system.name, system.samples.len())?;
+                }
+                write!(out, "{}", tables::metrics(results))?;
+            }
+            for (system, comparisons) in systems[1..].iter().zip(&comparisons) {
+                writeln!(out, "{} against {}", system.name, systems[0].name)?;
+                write!(out, "{}", tables::comparisons(comparisons))?;
+            }
+            for result in &results[0] {
                 writeln!(out, "  {}", result.signature)?;
             }
         }
-        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&results)?)?,
+        Output::Json if systems.len() == 1 => {
+            writeln!(out, "{}", serde_json::to_string_pretty(&results[0])?)?;
+        }
+        Output::Json => {
+            let named: Vec<serde_json::Value> = systems
+                .iter()
+                .zip(&results)
+                .map(|(system, results)| json!({ "predictions": system.name, "metrics": results }))
+                .collect();
+            let against: Vec<serde_json::Value> = systems[1..]
+                .iter()
+                .zip(&comparisons)
+                .map(|(system, comparisons)| {
+                    json!({
+                        "predictions": system.name,
+                        "baseline": systems[0].name,
+                        "metrics": comparisons,
+                    })
+                })
+                .collect();
+            let all = json!({ "systems": named, "comparisons": against });
+            writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
+        }
     }
     Ok(())
 }
 
-fn samples(args: &Args) -> Result<Vec<Sample>> {
-    match (&args.predictions, &args.prediction) {
-        (Some(path), _) if path.as_os_str() == "-" => {
-            read(std::io::stdin().lock(), "stdin", &args.language)
-        }
-        (Some(path), _) => {
-            let file = File::open(path).map_err(|error| {
-                Usage(format!(
-                    "predictions `{}`: cannot open it: {error}\nhint: check the path",
-                    path.display()
-                ))
-            })?;
-            read(
-                BufReader::new(file),
-                &path.display().to_string(),
-                &args.language,
-            )
-        }
-        (None, Some(prediction)) => Ok(vec![Sample {
+/// What is to be scored, system by system; systems are compared sample by sample.
+fn systems(args: &Args, runtime: &Arc<Runtime>, adapters: Vec<DataAdapter>) -> Result<Vec<System>> {
+    let system = |name: String, samples| System {
+        name,
+        samples,
+        scored: Vec::new(),
+    };
+    if let Some(prediction) = &args.prediction {
+        let sample = Sample {
             id: "1".into(),
             response: prediction.clone(),
             references: args.reference.clone(),
             language: args.language.clone(),
             ..Sample::default()
-        }]),
-        (None, None) => Err(Usage(
+        };
+        return Ok(vec![system("prediction".into(), vec![sample])]);
+    }
+    if args.predictions.is_empty() {
+        return Err(Usage(
             "nothing to score\nhint: give --predictions FILE, or --prediction TEXT and --reference TEXT".into(),
         )
-        .into()),
+        .into());
     }
+    let columns = columns(&args.column)?;
+    let mut adapters_ready = None;
+    let mut given = Some(adapters);
+    let mut systems: Vec<System> = Vec::new();
+    for path in &args.predictions {
+        let samples = if path.as_os_str() == "-" {
+            read(std::io::stdin().lock(), "stdin", &args.language)?
+        } else {
+            if adapters_ready.is_none() {
+                let given = given.take().unwrap_or_default();
+                adapters_ready = Some(Adapters::load(runtime, given)?);
+            }
+            let adapters = adapters_ready.as_ref().expect("loaded above");
+            adapters.predictions(path, &columns, args.on_bad_row, &args.language)?
+        };
+        let name = path.display().to_string();
+        if let Some(baseline) = systems.first() {
+            same_samples(&baseline.name, &baseline.samples, &name, &samples)?;
+        }
+        systems.push(system(name, samples));
+    }
+    Ok(systems)
+}
+
+/// Two systems can be compared only if they answered the same questions.
+fn same_samples(baseline: &str, first: &[Sample], name: &str, second: &[Sample]) -> Result<()> {
+    if first.len() != second.len() {
+        return Err(Usage(format!(
+            "`{baseline}` has {} predictions, `{name}` {}\nhint: systems are compared row by row",
+            first.len(),
+            second.len()
+        ))
+        .into());
+    }
+    let differs = first
+        .iter()
+        .zip(second)
+        .find(|(a, b)| a.id != b.id || a.references != b.references);
+    if let Some((a, b)) = differs {
+        let what = if a.id == b.id {
+            "other references"
+        } else {
+            "another id"
+        };
+        return Err(Usage(format!(
+            "`{name}`, sample `{}`: {what} than sample `{}` of `{baseline}`\nhint: systems are compared row by row",
+            b.id, a.id
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+fn columns(given: &[String]) -> Result<Vec<(String, String)>> {
+    given
+        .iter()
+        .map(|text| {
+            let pair = text
+                .split_once('=')
+                .filter(|(field, column)| !field.is_empty() && !column.is_empty());
+            let (field, column) = pair.ok_or_else(|| {
+                Usage(format!(
+                    "--column `{text}`: expected FIELD=COLUMN\nhint: for instance response=answer"
+                ))
+            })?;
+            Ok((field.to_owned(), column.to_owned()))
+        })
+        .collect()
 }
 
 fn read(lines: impl BufRead, name: &str, language: &str) -> Result<Vec<Sample>> {

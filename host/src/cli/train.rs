@@ -127,7 +127,7 @@ fn device(text: &str) -> Result<Device, String> {
     }
 }
 
-fn on_bad_row(text: &str) -> Result<OnBadRow, String> {
+pub fn on_bad_row(text: &str) -> Result<OnBadRow, String> {
     match text {
         "error" => Ok(OnBadRow::Error),
         "skip" => Ok(OnBadRow::Skip),

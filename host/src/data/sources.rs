@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Dataset, Demonstration, Origin, PreferencePair, Rating, Task};
 use crate::config::data::OnBadRow;
 use crate::plugin::data_adapter::{Content, OpenError, Row, RowError};
-use crate::plugin::{self, DataAdapter, Failure, Runtime, Spec};
+use crate::plugin::{self, DataAdapter, Failure, Runtime, Sample, Spec};
 
 /// Rows at fault that a message shows.
 const ROWS_SHOWN: usize = 3;
@@ -111,7 +111,7 @@ impl Adapters {
             })
     }
 
-    /// Reads a file whole.
+    /// Reads a file of examples whole.
     ///
     /// # Errors
     /// The file can't be opened or has no rows; a row is bad and `on_bad_row`
@@ -122,6 +122,77 @@ impl Adapters {
         columns: &[(String, String)],
         on_bad_row: OnBadRow,
     ) -> Result<Dataset, Error> {
+        let mut data = Dataset::default();
+        let options = with_columns(serde_json::Map::new(), columns);
+        let skipped = self.rows(path, options, on_bad_row, |row| match row.content {
+            Content::Prediction(_) => Err(RowError {
+                origin: row.origin,
+                field: String::new(),
+                message: "expected something to learn from, found a prediction".into(),
+            }),
+            _ => {
+                data.add(row, path);
+                Ok(())
+            }
+        })?;
+        data.rows_skipped = skipped;
+        if data.is_empty() {
+            return Err(Error::Empty {
+                path: path.display().to_string(),
+            });
+        }
+        super::feedback::check_logits(&data.ratings)?;
+        Ok(data)
+    }
+
+    /// Reads a file of predictions whole. Rows without an id are numbered from
+    /// 1, those without a language get `language`.
+    ///
+    /// # Errors
+    /// As for [`Adapters::read`].
+    pub fn predictions(
+        &self,
+        path: &Path,
+        columns: &[(String, String)],
+        on_bad_row: OnBadRow,
+        language: &str,
+    ) -> Result<Vec<Sample>, Error> {
+        let mut samples = Vec::new();
+        let kind = serde_json::Map::from_iter([("kind".to_owned(), "prediction".into())]);
+        let options = with_columns(kind, columns);
+        self.rows(path, options, on_bad_row, |row| {
+            let Content::Prediction(mut sample) = row.content else {
+                return Err(RowError {
+                    origin: row.origin,
+                    field: String::new(),
+                    message: "expected a prediction, found another record: the adapter does not know the option `kind`".into(),
+                });
+            };
+            if sample.id.is_empty() {
+                sample.id = row.origin.row.to_string();
+            }
+            if sample.language.is_empty() {
+                language.clone_into(&mut sample.language);
+            }
+            samples.push(*sample);
+            Ok(())
+        })?;
+        if samples.is_empty() {
+            return Err(Error::Empty {
+                path: path.display().to_string(),
+            });
+        }
+        Ok(samples)
+    }
+
+    /// Hands each row of a file to `take`; how many bad ones were skipped.
+    fn rows(
+        &self,
+        path: &Path,
+        options: serde_json::Map<String, serde_json::Value>,
+        on_bad_row: OnBadRow,
+        mut take: impl FnMut(Row) -> Result<(), RowError>,
+    ) -> Result<usize, Error> {
         let name = path.display().to_string();
         let open = |source| Error::Open {
             path: name.clone(),
@@ -136,14 +207,6 @@ impl Adapters {
             });
         }
         let adapter = self.for_file(path)?;
-        let mut options = serde_json::Map::new();
-        if !columns.is_empty() {
-            let columns: serde_json::Map<_, _> = columns
-                .iter()
-                .map(|(field, column)| (field.clone(), column.clone().into()))
-                .collect();
-            options.insert("columns".into(), columns.into());
-        }
         let rows = adapter.open(path, options).map_err(|error| match error {
             OpenError::File(source) => open(source),
             OpenError::Plugin(failure) => Error::File {
@@ -151,7 +214,6 @@ impl Adapters {
                 message: from_plugin(failure),
             },
         })?;
-        let mut data = Dataset::default();
         let mut bad: Vec<RowError> = Vec::new();
         let mut bad_count = 0;
         for row in rows {
@@ -159,34 +221,33 @@ impl Adapters {
                 path: name.clone(),
                 message: from_plugin(failure),
             })?;
-            let row = row.and_then(|row| match row.content {
-                Content::Prediction(_) => Err(RowError {
-                    origin: row.origin,
-                    field: String::new(),
-                    message: "expected something to learn from, found a prediction".into(),
-                }),
-                _ => Ok(row),
-            });
-            match row {
-                Ok(row) => data.add(row, path),
-                Err(error) => {
-                    bad_count += 1;
-                    if bad.len() < ROWS_SHOWN {
-                        bad.push(error);
-                    }
+            if let Err(error) = row.and_then(&mut take) {
+                bad_count += 1;
+                if bad.len() < ROWS_SHOWN {
+                    bad.push(error);
                 }
             }
         }
         if bad_count > 0 && on_bad_row == OnBadRow::Error {
             return Err(bad_rows(&name, &bad, bad_count));
         }
-        data.rows_skipped = bad_count;
-        if data.is_empty() {
-            return Err(Error::Empty { path: name });
-        }
-        super::feedback::check_logits(&data.ratings)?;
-        Ok(data)
+        Ok(bad_count)
     }
+}
+
+/// The option `columns`, by which all shipped adapters map names.
+fn with_columns(
+    mut options: serde_json::Map<String, serde_json::Value>,
+    columns: &[(String, String)],
+) -> serde_json::Map<String, serde_json::Value> {
+    if !columns.is_empty() {
+        let columns: serde_json::Map<_, _> = columns
+            .iter()
+            .map(|(field, column)| (field.clone(), column.clone().into()))
+            .collect();
+        options.insert("columns".into(), columns.into());
+    }
+    options
 }
 
 /// A plugin's own words without its code, other failures as they are.
@@ -266,7 +327,7 @@ impl Dataset {
                 references,
                 tests,
             }),
-            Content::Prediction(_) => unreachable!("refused where the rows are read"),
+            Content::Prediction(_) => unreachable!("`read` refuses it"),
         }
     }
 }

@@ -4,7 +4,7 @@
 use crate::plugin::Metric;
 use crate::random::Stream;
 
-/// Corpora scored by one guest call.
+/// Sums that are held at once.
 const CORPORA_PER_CALL: usize = 1000;
 
 /// 95 % interval of the mean of `values`; `None` for fewer than two values.
@@ -32,22 +32,39 @@ pub fn of_corpus(
     if statistics.len() < 2 {
         return None;
     }
-    let mut values = Vec::with_capacity(resamples);
-    while values.len() < resamples {
-        let sums: Vec<Vec<f64>> = (0..CORPORA_PER_CALL.min(resamples - values.len()))
-            .map(|_| {
+    let count = statistics.len();
+    let picks = (0..resamples).map(|_| (0..count).map(|_| rng.below(count)).collect::<Vec<_>>());
+    let statistics: Vec<&[f64]> = statistics.iter().map(Vec::as_slice).collect();
+    Some(percentiles(scores_of(metric, &statistics, picks)?))
+}
+
+/// Corpus scores of the samples that each pick names; `None` where one can't be scored.
+pub fn scores_of(
+    metric: &Metric,
+    statistics: &[&[f64]],
+    picks: impl IntoIterator<Item = Vec<usize>>,
+) -> Option<Vec<f64>> {
+    let mut picks = picks.into_iter();
+    let mut values = Vec::new();
+    loop {
+        let sums: Vec<Vec<f64>> = picks
+            .by_ref()
+            .take(CORPORA_PER_CALL)
+            .map(|pick| {
                 let mut sum = vec![0.0; statistics[0].len()];
-                for _ in statistics {
-                    add(&mut sum, &statistics[rng.below(statistics.len())]);
+                for at in pick {
+                    add(&mut sum, statistics[at]);
                 }
                 sum
             })
             .collect();
+        if sums.is_empty() {
+            return Some(values);
+        }
         for score in metric.score_corpora(&sums) {
             values.push(score.ok()?.value);
         }
     }
-    Some(percentiles(values))
 }
 
 /// Element by element; all vectors have the same length.
@@ -66,7 +83,7 @@ fn add(sum: &mut [f64], vector: &[f64]) {
 }
 
 /// The 2.5 % and 97.5 % percentiles, interpolated as numpy's default does.
-fn percentiles(mut values: Vec<f64>) -> [f64; 2] {
+pub fn percentiles(mut values: Vec<f64>) -> [f64; 2] {
     values.sort_by(f64::total_cmp);
     [0.025, 0.975].map(|part| {
         let at = part * (values.len() - 1) as f64;

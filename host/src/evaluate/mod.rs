@@ -6,6 +6,7 @@
 //! never scored as zero.
 
 pub mod bootstrap;
+pub mod paired;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,21 @@ pub struct Scored {
     statistics: Vec<Vec<f64>>,
     /// The corpus' score.
     corpus: Result<Score, Failure>,
+}
+
+impl Scored {
+    /// Statistics in the samples' order; `None` where a sample was not scored,
+    /// or the metric does not add.
+    fn statistics_by_sample(&self) -> Vec<Option<&[f64]>> {
+        let mut statistics = self.statistics.iter();
+        self.per_sample
+            .iter()
+            .map(|score| {
+                let scored = score.is_ok().then(|| statistics.next()).flatten();
+                scored.map(Vec::as_slice)
+            })
+            .collect()
+    }
 }
 
 /// A metric's result over a set of samples, as it is reported.

@@ -34,7 +34,7 @@ use crate::{hub, models, reward, tokenizer, trainer};
 use examples::Examples;
 use folder::RunFolder;
 pub use folder::unused_folder;
-use plugins::Plugins;
+pub use plugins::Plugins;
 use policy::{Policy, Source};
 
 /// Fewest pairs that a preference loss and its held-out accuracy mean anything for.

@@ -32,6 +32,21 @@ impl Plugins {
     /// # Errors
     /// One of them can't be used, or two have the same name.
     pub fn load(runtime: &Arc<Runtime>, config: &Config, specs: &[Spec]) -> Result<Self, Error> {
+        let (mut plugins, services) = Self::with_services(runtime, specs)?;
+        plugins.add_configured(runtime, config, &services)?;
+        plugins.default_reward(config);
+        Ok(plugins)
+    }
+
+    /// Loads what the user named, and nothing else.
+    ///
+    /// # Errors
+    /// One of them can't be used, or two have the same name.
+    pub fn given(runtime: &Arc<Runtime>, specs: &[Spec]) -> Result<Self, Error> {
+        Ok(Self::with_services(runtime, specs)?.0)
+    }
+
+    fn with_services(runtime: &Arc<Runtime>, specs: &[Spec]) -> Result<(Self, Services), Error> {
         let mut found = Vec::with_capacity(specs.len());
         for spec in specs {
             found.push((Component::load(runtime, &spec.resolve()?)?, spec));
@@ -63,9 +78,7 @@ impl Plugins {
                 Kind::CodeRunner => {}
             }
         }
-        plugins.add_configured(runtime, config, &services)?;
-        plugins.default_reward(config);
-        Ok(plugins)
+        Ok((plugins, services))
     }
 
     /// What the run can offer to those that are granted it.

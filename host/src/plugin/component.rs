@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use wasmparser::{Chunk, Parser, Payload};
 use wasmtime::Engine;
 
 use super::bindings::Line;
 use super::limits::STACK_BYTES_MAX;
+use super::outline::{Outline, outline};
 use super::{Error, Runtime};
 
 /// The package of our interfaces.
 const PACKAGE: &str = "rlhf:plugin/";
 /// Components larger than this are refused before they are read.
 const COMPONENT_BYTES_MAX: u64 = 512 << 20;
+/// Items of a component, each as often as it is instantiated: a component of
+/// Rust has some hundred. Compiling takes about a microsecond for each.
+const PARTS_MAX: u64 = 1_000_000;
 
 /// What a component does, by the interface it exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,14 +137,34 @@ impl Component {
                 "it may be damaged, or made by a newer tool than this host knows",
             )
         };
-        let (imports, exports) = names(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let Outline {
+            imports,
+            exports,
+            instantiates_unknown,
+            parts,
+        } = outline(&bytes).map_err(|error| damaged(error.to_string()))?;
+        // A few hundred bytes can ask for more instances than there are atoms,
+        // and compiling takes time for each.
+        if instantiates_unknown {
+            return Err(refuse(
+                "instantiates a component that it imports".into(),
+                "compose components so that each contains what it instantiates",
+            ));
+        }
+        if parts > PARTS_MAX {
+            return Err(refuse(
+                format!("would have more than {PARTS_MAX} parts"),
+                "its components instantiate each other too often",
+            ));
+        }
         if let Some(import) = imports.iter().find(|name| is_wasi_0_3(name)) {
             return Err(refuse(
                 format!("is a component for WASI 0.3: it imports `{import}`"),
                 "plugins use WASI 0.2: build it for the target wasm32-wasip2",
             ));
         }
-        let Some((kind, wit_version)) = exports.iter().find_map(|name| kind_of(name)) else {
+        let mut kinds = exports.iter().filter_map(|name| kind_of(name));
+        let Some((kind, wit_version)) = kinds.next() else {
             let found = if exports.is_empty() {
                 "nothing".to_owned()
             } else {
@@ -152,6 +175,12 @@ impl Component {
                 "a plugin exports one of rlhf:plugin/metric, reward-shaper, data-adapter, code-runner; build it with the rlhf-sdk",
             ));
         };
+        if let Some((other, _)) = kinds.find(|(other, _)| *other != kind) {
+            return Err(refuse(
+                format!("exports both {kind} and {other}"),
+                "a plugin is one of them; make two components of it",
+            ));
+        }
         let Some(line) = Line::of(&wit_version) else {
             return Err(refuse(
                 format!("was built against rlhf:plugin@{wit_version}"),
@@ -233,47 +262,6 @@ fn hash(bytes: &[u8]) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-/// Names of a component's own imports and exports, without looking into the
-/// modules and components inside it.
-fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), wasmparser::BinaryReaderError> {
-    let (mut imports, mut exports) = (Vec::new(), Vec::new());
-    let mut parser = Parser::new(0);
-    let mut outer: Vec<Parser> = Vec::new();
-    let mut rest = bytes;
-    loop {
-        let (payload, consumed) = match parser.parse(rest, true)? {
-            Chunk::Parsed { payload, consumed } => (payload, consumed),
-            Chunk::NeedMoreData(_) => unreachable!("it was told that there is no more"),
-        };
-        rest = &rest[consumed..];
-        match payload {
-            Payload::ComponentImportSection(section) if outer.is_empty() => {
-                for import in section {
-                    imports.push(import?.name.name.to_owned());
-                }
-            }
-            Payload::ComponentExportSection(section) if outer.is_empty() => {
-                for export in section {
-                    exports.push(export?.name.name.to_owned());
-                }
-            }
-            Payload::CodeSectionStart { size, .. } => {
-                parser.skip_section();
-                rest = rest.get(size as usize..).unwrap_or_default();
-            }
-            Payload::ModuleSection { parser: inner, .. }
-            | Payload::ComponentSection { parser: inner, .. } => {
-                outer.push(std::mem::replace(&mut parser, inner));
-            }
-            Payload::End(_) => match outer.pop() {
-                Some(above) => parser = above,
-                None => return Ok((imports, exports)),
-            },
-            _ => {}
-        }
-    }
 }
 
 fn is_wasi_0_3(import: &str) -> bool {

@@ -220,9 +220,7 @@ impl Iterator for Rows<'_> {
         let rows = adapter
             .loaded
             .call(instance, adapter.budget(), |world, store| {
-                world
-                    .rlhf_plugin_data_adapter()
-                    .call_next(store, asked)
+                world.rlhf_plugin_data_adapter().call_next(store, asked)
             })
             .and_then(|rows| rows.map_err(v0_1::failure))
             .and_then(|rows| {

@@ -220,7 +220,9 @@ fn config(stack_bytes: usize, pooling: bool) -> Config {
         .wasm_component_model(true)
         .consume_fuel(true)
         .epoch_interruption(true)
-        .max_wasm_stack(stack_bytes);
+        .max_wasm_stack(stack_bytes)
+        // Nothing runs on such stacks, but wasmtime compares the two.
+        .async_stack_size(stack_bytes.max(2 << 20));
     if pooling {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(INSTANCES_MAX)

@@ -3,7 +3,7 @@
 use wasmtime::Trap;
 
 use super::instance::State;
-use super::limits::Limits;
+use super::limits::{Limits, MESSAGE_BYTES_MAX};
 
 /// Why a plugin gave no result for a sample or a call.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -28,6 +28,24 @@ pub enum Failure {
     BadResult { message: String },
     #[error("plugin error {code}: {message}")]
     Plugin { code: String, message: String },
+}
+
+/// A plugin's own words, of a bounded length and without what could rewrite a terminal.
+pub(super) fn words(text: &str) -> String {
+    let end = text.floor_char_boundary(MESSAGE_BYTES_MAX);
+    let mut words = String::with_capacity(end);
+    for c in text[..end].chars() {
+        // Hints have a line of their own.
+        if c.is_control() && c != '\n' {
+            words.extend(c.escape_debug());
+        } else {
+            words.push(c);
+        }
+    }
+    if end < text.len() {
+        words.push('…');
+    }
+    words
 }
 
 impl Failure {

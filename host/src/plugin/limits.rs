@@ -31,6 +31,8 @@ pub const LOG_LINES_MAX: usize = 100;
 
 /// How much of a plugin's output is shown with a failure.
 pub const OUTPUT_BYTES_SHOWN: usize = 4 << 10;
+/// Length of a plugin's own message about an item; the rest is cut off.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// Length of a log line.
 pub const LOG_LINE_BYTES_MAX: usize = 1 << 10;
 /// Statistics of one sample.

@@ -26,6 +26,7 @@ pub mod instance;
 pub mod limits;
 pub mod lock;
 pub mod metric;
+mod outline;
 pub mod reward_shaper;
 pub mod value;
 mod world;

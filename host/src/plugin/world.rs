@@ -103,11 +103,18 @@ impl<W: World> Loaded<W> {
             .map_err(|error| Error::NotAPlugin {
                 plugin: component.label(),
                 problem: format!("does not fit the {} world: {error:#}", W::KIND),
-                hint: format!(
-                    "it was built against rlhf:plugin@{}, this host offers {}; update rlhf, or rebuild the plugin",
-                    component.wit_version,
-                    v0_1::VERSION
-                ),
+                hint: if component.wit_version == v0_1::VERSION {
+                    format!(
+                        "`rlhf plugin inspect {}` shows what it imports and exports",
+                        component.label()
+                    )
+                } else {
+                    format!(
+                        "it was built against rlhf:plugin@{}, this host offers {}; update rlhf, or rebuild the plugin",
+                        component.wit_version,
+                        v0_1::VERSION
+                    )
+                },
             })?;
         Ok(Self {
             limits: spec.limits.clone(),
@@ -228,9 +235,11 @@ impl<W: World> Loaded<W> {
         Ok(result)
     }
 
-    /// Hands over a configured instance to later calls.
+    /// Hands over a configured instance to later calls, if it gave back what it held.
     pub fn keep(&self, instance: Instance<W>) {
-        self.idle().push(instance);
+        if !instance.store.data().granted.leaked {
+            self.idle().push(instance);
+        }
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Instance<W>>> {

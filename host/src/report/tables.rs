@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{StageEvaluation, Summary};
 use crate::evaluate::MetricResult;
+use crate::evaluate::paired::Comparison;
 
 /// A run's outcome.
 pub fn summary(summary: &Summary) -> String {
@@ -98,6 +99,25 @@ pub fn metrics(results: &[MetricResult]) -> String {
             );
         }
         out.push('\n');
+    }
+    out
+}
+
+/// One line a metric: the difference with its interval, and how likely it is chance.
+pub fn comparisons(comparisons: &[Comparison]) -> String {
+    let mut out = String::new();
+    for comparison in comparisons {
+        let _ = writeln!(
+            out,
+            "  {:22} {:+8.4} {:>21}  p {:.4}  ({:.4} to {:.4}, {} samples)",
+            comparison.metric,
+            comparison.difference,
+            interval(Some(comparison.interval)),
+            comparison.p_value,
+            comparison.baseline,
+            comparison.system,
+            comparison.samples
+        );
     }
     out
 }

@@ -67,7 +67,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     for (key, value) in facts {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
         writeln!(out, "{key:24} {text}")?;
     }
     Ok(())
@@ -106,10 +108,7 @@ fn measure(arguments: &Arguments, workers: usize) -> Result<Measured> {
 }
 
 /// Repeats `work`, which handles some items, for the time asked for.
-fn repeat(
-    arguments: &Arguments,
-    mut work: impl FnMut() -> Result<u64>,
-) -> Result<Rate> {
+fn repeat(arguments: &Arguments, mut work: impl FnMut() -> Result<u64>) -> Result<Rate> {
     let time = Duration::from_secs_f64(arguments.seconds.clamp(0.01, 3600.0));
     let start = Instant::now();
     let mut items = 0;
@@ -224,9 +223,8 @@ fn adapter(component: Component, spec: &Spec, arguments: &Arguments) -> Result<M
         .map_err(|error| Usage(format!("data file `{}`: {error}", path.display())))?;
     let (mut good, mut bad) = (0_u64, 0_u64);
     for row in rows {
-        let row = row.map_err(|failure| {
-            Usage(format!("data file `{}`: {failure}", path.display()))
-        })?;
+        let row =
+            row.map_err(|failure| Usage(format!("data file `{}`: {failure}", path.display())))?;
         if row.is_ok() {
             good += 1;
         } else {
@@ -240,7 +238,10 @@ fn adapter(component: Component, spec: &Spec, arguments: &Arguments) -> Result<M
         ("bad rows", json!(bad)),
         ("seconds", json!(seconds)),
         ("rows per second", json!((good as f64 / seconds).round())),
-        ("MB per second", json!((bytes as f64 / 1e6 / seconds).round())),
+        (
+            "MB per second",
+            json!((bytes as f64 / 1e6 / seconds).round()),
+        ),
         ("fuel a row", json!(used.fuel / (good + bad).max(1))),
         ("memory bytes", json!(used.memory_bytes)),
     ]))

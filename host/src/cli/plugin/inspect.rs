@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::plugin::{
-    CodeRunner, Component, DataAdapter, Kind, Metric, RewardShaper, Runtime, Services, Spec, engine,
-    grants,
+    CodeRunner, Component, DataAdapter, Kind, Metric, RewardShaper, Runtime, Services, Spec,
+    engine, grants,
 };
 
 #[derive(clap::Args)]

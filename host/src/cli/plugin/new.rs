@@ -2,10 +2,10 @@
 //!
 //! Templates are the folders `sdk/templates/LANGUAGE/KIND`, which the binary
 //! carries. In their names and texts `{{name}}` stands for `my-metric`,
-//! `{{snake_name}}` for `my_metric`, `{{PascalName}}` for `MyMetric` and
-//! `{{version}}` for the contract's version; `.template` at the end of a name
-//! hides manifests from cargo and is taken off. The SDK is nowhere published,
-//! so a Rust project gets its sources, too, and the others get the contract.
+//! `{{snake_name}}` for `my_metric` and `{{version}}` for the contract's
+//! version; `.template` at the end of a name hides manifests from cargo and is
+//! taken off. The SDK is nowhere published, so a Rust project gets its sources
+//! with the contract, and the others get the contract.
 
 use std::fs;
 use std::io::Write as _;
@@ -157,25 +157,16 @@ fn kebab_case(name: &str) -> String {
     text
 }
 
-fn pascal_case(name: &str) -> String {
-    let capitalised = |word: &str| {
-        let (first, rest) = word.split_at(1);
-        first.to_uppercase() + rest
-    };
-    name.split('-').map(capitalised).collect()
-}
-
 /// A file's path below the project, with `/`, and its text.
 type File = (String, String);
 
 /// The files of a project, sorted.
 fn project(name: &str, kind: Kind, language: Language) -> Result<Vec<File>> {
     let folder = format!("{}/{}/", language.folder(), kind.interface());
-    let (snake_name, pascal_name) = (name.replace('-', "_"), pascal_case(name));
+    let snake_name = name.replace('-', "_");
     let fill = |text: &str| {
         text.replace("{{name}}", name)
             .replace("{{snake_name}}", &snake_name)
-            .replace("{{PascalName}}", &pascal_name)
             .replace("{{version}}", WIT_VERSION)
     };
     let mut files: Vec<File> = embedded::TEMPLATES
@@ -330,9 +321,9 @@ fn report(name: &str, kind: Kind, language: Language, folder: &Path, files: &[Fi
     for (path, _) in files.iter().filter(|(path, _)| !brought(path)) {
         text.push_str(&format!("  {path}\n"));
     }
-    let (what, files) = match language {
-        Language::Rust => ("vendor/: the SDK and the contract", files),
-        Language::Python | Language::Javascript => ("wit/: the contract", files),
+    let what = match language {
+        Language::Rust => "vendor/: the SDK and the contract",
+        Language::Python | Language::Javascript => "wit/: the contract",
     };
     let count = files.iter().filter(|(path, _)| brought(path)).count();
     text.push_str(&format!("  {what}, {count} files\nnext:\n"));
@@ -361,7 +352,7 @@ fn next(name: &str, kind: Kind, language: Language, folder: &Path) -> Vec<String
             ),
         ),
         Language::Python => (
-            &["python3 -m unittest", "./build.sh"],
+            &["python3 -m unittest", "sh build.sh"],
             format!("{name}.wasm"),
         ),
         Language::Javascript => (
@@ -371,6 +362,7 @@ fn next(name: &str, kind: Kind, language: Language, folder: &Path) -> Vec<String
     };
     commands.extend(own.iter().map(|command| command.to_string()));
     commands.push(format!("rlhf plugin inspect {component}"));
+    commands.push(format!("rlhf plugin test {component}"));
     commands.push(match kind {
         Kind::Metric => {
             format!("rlhf eval --metric {component} --prediction 'return a' --reference 'return b'")
@@ -431,7 +423,7 @@ mod tests {
                     .take_while(|c| c.is_alphanumeric() || *c == '_')
                     .collect();
                 let is_one = text[at + 2 + word.len()..].starts_with("}}");
-                let known = ["name", "snake_name", "PascalName", "version"];
+                let known = ["name", "snake_name", "version"];
                 assert!(!is_one || known.contains(&&*word), "{path}: {{{{{word}}}}}");
             }
         }

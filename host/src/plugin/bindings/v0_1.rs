@@ -5,7 +5,7 @@ use wasmtime::component::{HasSelf, InstancePre, Linker};
 
 use crate::plugin::code_runner::{self, Outcome};
 use crate::plugin::data_adapter::{self, Content, Origin, Row, RowError};
-use crate::plugin::failure::Failure;
+use crate::plugin::failure::{Failure, words};
 use crate::plugin::instance::State;
 use crate::plugin::metric::{Aggregation, Descriptor, Headline, Score};
 use crate::plugin::reward_shaper::{self, Reward, Rollout};
@@ -160,8 +160,8 @@ pub fn sample(sample: &Sample) -> types::Sample {
 /// A plugin's own error as a failure.
 pub fn failure(error: types::Error) -> Failure {
     Failure::Plugin {
-        code: error.code,
-        message: error.message,
+        code: words(&error.code),
+        message: words(&error.message),
     }
 }
 
@@ -213,19 +213,19 @@ pub fn metric_descriptor(raw: metric_wit::Descriptor) -> Result<Descriptor, Fail
     }
     Ok(Descriptor {
         name: crate::plugin::plain_name(&raw.name).map_err(bad)?,
-        version: raw.version,
-        summary: raw.summary,
+        version: words(&raw.version),
+        summary: words(&raw.summary),
         minimum: raw.minimum,
         maximum: raw.maximum,
         higher_is_better: raw.higher_is_better,
-        unit: raw.unit,
+        unit: words(&raw.unit),
         components: raw.components,
         aggregation,
         headline,
         statistics_length,
         needs: raw.needs,
-        citation: raw.citation,
-        signature: raw.signature,
+        citation: words(&raw.citation),
+        signature: words(&raw.signature),
     })
 }
 
@@ -283,8 +283,8 @@ pub fn adapter_descriptor(
     Ok(data_adapter::Descriptor {
         name: crate::plugin::plain_name(&raw.name)
             .map_err(|message| Failure::BadResult { message })?,
-        version: raw.version,
-        summary: raw.summary,
+        version: words(&raw.version),
+        summary: words(&raw.summary),
         extensions: raw.extensions,
     })
 }
@@ -306,8 +306,8 @@ pub fn row(raw: Result<adapter_wit::Row, adapter_wit::RowError>) -> Result<Row, 
         }),
         Err(error) => Err(RowError {
             origin: origin(error.origin),
-            field: error.field,
-            message: error.message,
+            field: words(&error.field),
+            message: words(&error.message),
         }),
     }
 }
@@ -357,8 +357,8 @@ pub fn shaper_descriptor(
     };
     Ok(reward_shaper::Descriptor {
         name: plain(&raw.name)?,
-        version: raw.version,
-        summary: raw.summary,
+        version: words(&raw.version),
+        summary: words(&raw.summary),
         parts: raw.parts.iter().map(plain).collect::<Result<_, _>>()?,
         needs_metrics: raw.needs_metrics,
     })
@@ -418,7 +418,7 @@ pub fn reward(
 ) -> Result<Reward, Failure> {
     let bad = |message: String| Err(Failure::BadResult { message });
     let raw = match raw {
-        shaper_wit::Reward::Abstain(reason) => return Ok(Reward::Abstain(reason)),
+        shaper_wit::Reward::Abstain(reason) => return Ok(Reward::Abstain(words(&reason))),
         shaper_wit::Reward::Value(raw) => raw,
     };
     if !raw.scalar.is_finite() {
@@ -467,8 +467,8 @@ pub fn runner_descriptor(raw: runner_wit::Descriptor) -> Result<code_runner::Des
     }
     Ok(code_runner::Descriptor {
         name: crate::plugin::plain_name(&raw.name).map_err(bad)?,
-        version: raw.version,
-        summary: raw.summary,
+        version: words(&raw.version),
+        summary: words(&raw.summary),
         languages: raw.languages,
     })
 }

@@ -74,7 +74,10 @@ fn odd_files(adapter: &DataAdapter, material: &Material) -> Result<Check, Error>
     for path in &material.data {
         if let Ok(bytes) = std::fs::read(path) {
             let cut = bytes.len() * 2 / 3;
-            files.push((format!("{}, cut off", path.display()), bytes[..cut].to_vec()));
+            files.push((
+                format!("{}, cut off", path.display()),
+                bytes[..cut].to_vec(),
+            ));
         }
     }
     let count = files.len();
@@ -119,7 +122,10 @@ fn real_file(adapter: &DataAdapter, path: &Path) -> Check {
         check.problem(
             &name,
             "",
-            format!("expected a good row, found only bad ones: {}", first.message),
+            format!(
+                "expected a good row, found only bad ones: {}",
+                first.message
+            ),
         );
     }
     for batch in [1, 7] {

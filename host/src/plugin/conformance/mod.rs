@@ -226,11 +226,17 @@ fn odd_texts() -> Vec<(&'static str, String)> {
         ("no syntax", "def ((((: ]] \"unclosed '''".into()),
         ("unicode", "naïve = 'Ünïcödé 漢字 🦀👩‍👩‍👧 e\u{301}'".into()),
         ("right to left", "# \u{202e}עברית\u{202c} اللغة".into()),
-        ("control characters", "a\u{0}b\u{7}\u{1b}[31mc\u{feff}".into()),
+        (
+            "control characters",
+            "a\u{0}b\u{7}\u{1b}[31mc\u{feff}".into(),
+        ),
         ("digits", "9".repeat(5_000)),
         ("one long line", "word ".repeat(4_000)),
         ("many lines", "x = 1\n".repeat(4_000)),
-        ("deep nesting", format!("{}1{}", "(".repeat(2_000), ")".repeat(2_000))),
+        (
+            "deep nesting",
+            format!("{}1{}", "(".repeat(2_000), ")".repeat(2_000)),
+        ),
         ("quotes", "\"\\\"'`\\\\\\n${}%s{{}}".into()),
     ]
 }

@@ -1,6 +1,8 @@
 //! Checks of code runners.
 
-use super::{About, Check, Checking, Material, description, is_trouble, odd_texts, options_are_checked};
+use super::{
+    About, Check, Checking, Material, description, is_trouble, odd_texts, options_are_checked,
+};
 use crate::plugin::code_runner::Outcome;
 use crate::plugin::value::Value;
 use crate::plugin::{CodeRunner, Component, Error, Failure, Services, Spec};
@@ -34,7 +36,10 @@ pub(super) fn checks(
             },
             Ok((again.name.clone(), again.version.clone())),
         ),
-        options_are_checked(|spec| CodeRunner::of(component.clone(), spec, services), spec),
+        options_are_checked(
+            |spec| CodeRunner::of(component.clone(), spec, services),
+            spec,
+        ),
         languages(&runner),
         programs(&runner, material),
         functions(&runner),
@@ -91,7 +96,10 @@ fn programs(runner: &CodeRunner, material: &Material) -> Check {
                 check.problem(
                     name,
                     &source,
-                    format!("expected one of {}, found the outcome `{kind}`", KINDS.join(", ")),
+                    format!(
+                        "expected one of {}, found the outcome `{kind}`",
+                        KINDS.join(", ")
+                    ),
                 );
             }
             if first != second {

@@ -1,6 +1,8 @@
 //! Checks of reward shapers.
 
-use super::{About, Check, Checking, Material, description, is_trouble, odd_texts, options_are_checked};
+use super::{
+    About, Check, Checking, Material, description, is_trouble, odd_texts, options_are_checked,
+};
 use crate::plugin::reward_shaper::{Context, Execution, Reward, Rollout};
 use crate::plugin::{Component, Error, Failure, RewardShaper, Sample, Services, Spec};
 
@@ -97,7 +99,11 @@ fn odd_rollouts(needs_metrics: &[String]) -> Vec<Rollout> {
         let mut full = plain.clone();
         full.sample.id = format!("{name}, with everything");
         full.reward_model_score = Some(-1.25);
-        full.metrics = context().targets.iter().map(|(name, _)| (name.clone(), 0.3)).collect();
+        full.metrics = context()
+            .targets
+            .iter()
+            .map(|(name, _)| (name.clone(), 0.3))
+            .collect();
         full.metrics.extend(plain.metrics.iter().cloned());
         full.execution = Some(Execution {
             total: 3,
@@ -124,7 +130,11 @@ fn odd(rollouts: &[Rollout], rewards: &Rewards) -> Check {
             ),
             Ok(Reward::Abstain(_)) => abstained += 1,
             Err(failure) if is_trouble(failure) => {
-                check.problem(&rollout.sample.id, &rollout.sample.response, failure.to_string());
+                check.problem(
+                    &rollout.sample.id,
+                    &rollout.sample.response,
+                    failure.to_string(),
+                );
             }
             Err(_) => {}
         }

@@ -57,11 +57,15 @@ pub struct Granted {
     pub(super) frequencies: Option<Arc<encoder::Frequencies>>,
     /// Embeddings that the call in progress holds.
     pub(super) embeddings: usize,
+    /// Whether a call ended with embeddings: they would stay on the device as
+    /// long as the instance.
+    pub(super) leaked: bool,
 }
 
 impl Granted {
     /// Forgets what lasts only as long as a call.
     pub(super) fn end_call(&mut self) {
+        self.leaked |= self.embeddings > 0;
         self.embeddings = 0;
     }
 }
