@@ -1,5 +1,7 @@
 //! Does each command say and do the right thing? Exit code, stdout and stderr.
 
+mod plugins;
+
 use rlhf_test_support::{Rlhf, Run, Workspace, component, guest, rlhf};
 
 /// The plugin folder that `cargo xtask plugins` fills.

@@ -198,6 +198,18 @@ fn plugins_have_a_readme_and_golden_cases() {
     }
 }
 
+/// Would catch a manifest of a run that names another engine than the one that ran.
+#[test]
+fn the_engine_is_the_one_that_manifests_name() {
+    let text = std::fs::read_to_string(root().join("Cargo.lock")).expect("it is committed");
+    let wasmtime = text
+        .split("[[package]]")
+        .find(|package| package.contains("name = \"wasmtime\"\n"))
+        .expect("the host depends on it");
+    let version = format!("version = \"{}\"", rlhf::plugin::engine::VERSION);
+    assert!(wasmtime.contains(&version), "{wasmtime}");
+}
+
 /// Would catch a top-level folder that the tree does not draw.
 #[test]
 fn top_level_folders() {

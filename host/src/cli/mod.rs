@@ -170,6 +170,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                     Error::Trainer(_) | Error::Tensor { .. } | Error::Write { .. } => None,
                 };
             }
+            if let Some(error) = cause.downcast_ref::<data::sources::Error>() {
+                let is_plugin = matches!(error, data::sources::Error::Plugin(_));
+                return Some(if is_plugin { PLUGIN } else { WRONG_INPUT });
+            }
             let wrong_input = cause.is::<Usage>() || cause.is::<crate::config::Error>();
             wrong_input.then_some(WRONG_INPUT)
         })

@@ -498,6 +498,7 @@ impl Run<'_> {
     fn manifest(&self) -> Manifest {
         Manifest {
             rlhf: env!("CARGO_PKG_VERSION"),
+            wasmtime: plugin::engine::VERSION,
             seed: self.plan.config.seed,
             command: std::env::args().collect(),
             machine: Machine {

@@ -64,15 +64,15 @@ impl Plugins {
             match component.kind {
                 Kind::Metric => {
                     let metric = Metric::of(component, spec, &services)?;
-                    plugins.add_metric(metric, spec.weight)?;
+                    plugins.add_metric(metric, spec)?;
                 }
                 Kind::RewardShaper => {
                     let shaper = RewardShaper::of(component, spec, &services)?;
-                    plugins.add_shaper(shaper, spec.weight)?;
+                    plugins.add_shaper(shaper, spec)?;
                 }
                 Kind::DataAdapter => {
                     let adapter = DataAdapter::of(component, spec, &services)?;
-                    plugins.pin(adapter.component(), &adapter.descriptor().name, None);
+                    plugins.pin(adapter.component(), spec, &adapter.descriptor().name, None);
                     plugins.adapters.push(adapter);
                 }
                 Kind::CodeRunner => {}
@@ -87,7 +87,7 @@ impl Plugins {
         for (component, spec) in found {
             if component.kind == Kind::CodeRunner {
                 let runner = CodeRunner::of(component.clone(), spec, &Services::default())?;
-                self.pin(runner.component(), &runner.descriptor().name, None);
+                self.pin(runner.component(), spec, &runner.descriptor().name, None);
                 runners.push(runner);
             }
         }
@@ -98,7 +98,7 @@ impl Plugins {
         Ok(Services::new(None, sandbox))
     }
 
-    fn add_metric(&mut self, metric: Metric, weight: Option<f64>) -> Result<(), plugin::Error> {
+    fn add_metric(&mut self, metric: Metric, spec: &Spec) -> Result<(), plugin::Error> {
         if let Some(other) = self.metric(metric.name()) {
             return Err(plugin::Error::SameName {
                 name: metric.name().to_owned(),
@@ -107,18 +107,14 @@ impl Plugins {
             });
         }
         let signature = Some(metric.signature());
-        self.pin(metric.component(), metric.name(), signature);
+        self.pin(metric.component(), spec, metric.name(), signature);
         self.weights
-            .extend(weight.map(|weight| (metric.name().to_owned(), weight)));
+            .extend(spec.weight.map(|weight| (metric.name().to_owned(), weight)));
         self.metrics.push(metric);
         Ok(())
     }
 
-    fn add_shaper(
-        &mut self,
-        shaper: RewardShaper,
-        weight: Option<f64>,
-    ) -> Result<(), plugin::Error> {
+    fn add_shaper(&mut self, shaper: RewardShaper, spec: &Spec) -> Result<(), plugin::Error> {
         let mut others = self.shapers.iter();
         if let Some(other) = others.find(|other| other.name() == shaper.name()) {
             return Err(plugin::Error::SameName {
@@ -127,15 +123,16 @@ impl Plugins {
                 second: shaper.component().path.clone(),
             });
         }
-        self.pin(shaper.component(), shaper.name(), None);
+        self.pin(shaper.component(), spec, shaper.name(), None);
         self.weights
-            .push((shaper.name().to_owned(), weight.unwrap_or(1.0)));
+            .push((shaper.name().to_owned(), spec.weight.unwrap_or(1.0)));
         self.shapers.push(shaper);
         Ok(())
     }
 
-    fn pin(&mut self, component: &Component, name: &str, signature: Option<String>) {
-        self.pins.push(PluginPin::of(component, name, signature));
+    fn pin(&mut self, component: &Component, spec: &Spec, name: &str, signature: Option<String>) {
+        self.pins
+            .push(PluginPin::of(component, spec, name, signature));
     }
 
     fn metric(&self, name: &str) -> Option<&Metric> {
@@ -163,7 +160,7 @@ impl Plugins {
             .collect();
         for name in needed {
             if self.metric(&name).is_none() {
-                self.add_metric(load(&name)?, None)?;
+                self.add_metric(load(&name)?, &Spec::of(&name))?;
             }
         }
         for (name, _) in config.evaluation.targets() {
@@ -171,7 +168,7 @@ impl Plugins {
                 continue;
             }
             match load(name) {
-                Ok(metric) => self.add_metric(metric, None)?,
+                Ok(metric) => self.add_metric(metric, &Spec::of(name))?,
                 Err(plugin::Error::NotFound { .. }) => {
                     let reason = format!("no plugin `{name}` was found");
                     self.not_computed.push((name.to_owned(), reason));

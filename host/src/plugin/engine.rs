@@ -17,6 +17,9 @@ use super::instance::State;
 use super::limits::{EPOCH_TICK, MEMORY_BYTES_SETTABLE, STACK_BYTES_MAX, TABLE_ELEMENTS_SETTABLE};
 use super::lock::Lock;
 
+/// The version of wasmtime in `Cargo.toml`; a test compares the two.
+pub const VERSION: &str = "48.0.8";
+
 /// Instances that may live at once: workers times plugins, with room to spare.
 const INSTANCES_MAX: u32 = 256;
 /// Core modules, memories and tables of a component; a Rust component has

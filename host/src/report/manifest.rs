@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
-use crate::plugin::Component;
+use crate::plugin::{Component, Limits, Spec, grants};
 
 /// Versions, hashes, machine and times of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Manifest {
     pub rlhf: &'static str,
+    /// Version of the WebAssembly engine.
+    pub wasmtime: &'static str,
     pub seed: u64,
     /// The command line as it was given.
     pub command: Vec<String>,
@@ -33,18 +35,30 @@ pub struct PluginPin {
     pub path: String,
     pub sha256: String,
     pub wit: String,
+    /// What it asked for and was granted.
+    pub grants: Vec<String>,
+    pub limits: Limits,
     /// Score signature of a metric.
     pub signature: Option<String>,
 }
 
 impl PluginPin {
-    pub fn of(component: &Component, name: &str, signature: Option<String>) -> Self {
+    pub fn of(component: &Component, spec: &Spec, name: &str, signature: Option<String>) -> Self {
+        let asked = grants::requests(component);
+        let given = grants::first_party(component);
+        let given = given.union(&spec.grants);
+
         Self {
             name: name.to_owned(),
             kind: component.kind.to_string(),
             path: component.path.display().to_string(),
             sha256: component.sha256.clone(),
             wit: component.wit_version.clone(),
+            grants: given
+                .map(ToString::to_string)
+                .filter(|grant| asked.iter().any(|name| grant.starts_with(name)))
+                .collect(),
+            limits: spec.limits.clone(),
             signature,
         }
     }

@@ -1,62 +1,24 @@
-//! Returns fewer results than there were samples.
-//!
-//! Written against the bindings, since the SDK would notice first.
+//! Returns fewer results than there were samples, or more.
 
-use rlhf_sdk::__private::bindings::host::rlhf::plugin::types::{Error, Sample};
-use rlhf_sdk::__private::bindings::metric::exports::rlhf::plugin::metric::{
-    Descriptor, Guest, Level, MetricScore,
-};
+#[path = "../honest.rs"]
+mod honest;
+
+use honest::*;
 
 struct Raw;
 
-impl Guest for Raw {
-    fn describe() -> Descriptor {
-        Descriptor {
-            name: "wrong-length".into(),
-            version: "0.1.0".into(),
-            summary: "misbehaves on the sample `bad`".into(),
-            minimum: 0.0,
-            maximum: 1.0,
-            higher_is_better: true,
-            unit: String::new(),
-            components: Vec::new(),
-            aggregation: "additive".into(),
-            headline: "mean".into(),
-            statistics_length: 1,
-            needs: Vec::new(),
-            citation: String::new(),
-            signature: String::new(),
-            extra: Vec::new(),
-        }
-    }
-
-    fn configure(_: String) -> Result<(), Error> {
-        Ok(())
-    }
-
+impl Behaviour for Raw {
     fn measure(samples: Vec<Sample>) -> Vec<Result<Vec<f64>, Error>> {
+        let results = |sample: &Sample| match (is_bad(sample), how().as_str()) {
+            (false, _) => 1,
+            (true, "more") => 2,
+            (true, _) => 0,
+        };
         samples
             .iter()
-            .filter(|sample| sample.id != "bad")
-            .map(|_| Ok(vec![0.5]))
+            .flat_map(|sample| vec![Ok(vec![0.5]); results(sample)])
             .collect()
-    }
-
-    fn score(statistics: Vec<Vec<f64>>, _: Level) -> Vec<Result<MetricScore, Error>> {
-        let score = |vector: &Vec<f64>| MetricScore {
-            value: vector[0],
-            components: Vec::new(),
-            extra: Vec::new(),
-        };
-        statistics.iter().map(|vector| Ok(score(vector))).collect()
-    }
-
-    fn score_corpus(_: Vec<Sample>) -> Result<MetricScore, Error> {
-        Err(Error {
-            code: "not-whole".into(),
-            message: "an additive metric".into(),
-        })
     }
 }
 
-rlhf_sdk::__private::bindings::metric::export!(Raw);
+export!(Raw);

@@ -1,0 +1,418 @@
+//! Do the plugin commands, and plugins of every kind in a run, do what they say?
+
+use rlhf_test_support::{Workspace, component, guest, rlhf};
+use serde_json::Value;
+
+use super::{call, with_plugins};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Would catch a shipped plugin that breaks the contract which others are held to.
+#[test]
+fn shipped_plugins_pass_the_conformance_kit() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "rows.csv",
+        "prompt,response\nadd,return a + b\nsub,return a - b\n",
+    );
+    workspace.write(
+        "rows.jsonl",
+        "{\"prompt\": \"add\", \"response\": \"return a + b\"}\n",
+    );
+    for (plugin, data) in [
+        ("bleu", None),
+        ("codebleu", None),
+        ("targets", None),
+        ("length", None),
+        ("csv", Some("rows.csv")),
+        ("json", Some("rows.jsonl")),
+        ("parquet", None),
+    ] {
+        let mut arguments = vec!["plugin", "test", plugin];
+        arguments.extend(data.map(|path| ["--data", path]).into_iter().flatten());
+        let run = call(&workspace, &arguments);
+        assert_eq!(run.code, Some(0), "{plugin}: {}{}", run.stdout, run.stderr);
+        assert!(
+            run.stdout.contains("ok    the description is honest"),
+            "{}",
+            run.stdout
+        );
+    }
+}
+
+/// Would catch a report that an author can't act on: the guest's own words, the
+/// sample, and the command that shows it again.
+#[test]
+fn a_failed_check_says_what_to_do() {
+    let workspace = Workspace::new();
+    let path = guest("tests/cli/guests/fragile").display().to_string();
+    let run = call(&workspace, &["plugin", "test", &path]).expect_code(3);
+    for expected in [
+        "FAIL  odd samples are scored, or refused with a reason",
+        "`empty, response`: trap: wasm `unreachable` instruction executed; the plugin wrote:",
+        "nothing to divide by",
+        "FAIL  batches of any size and order give the same scores",
+        "FAIL  a second run gives the same scores",
+        "again: rlhf plugin test ",
+        "--case 'empty, response'",
+        "FAIL  unknown options are refused by name",
+    ] {
+        assert!(run.stdout.contains(expected), "{expected}: {}", run.stdout);
+    }
+    assert!(run.stderr.contains("failed "), "{}", run.stderr);
+    let again = [
+        "plugin",
+        "test",
+        &path,
+        "--case",
+        "empty, response",
+        "--json",
+    ];
+    let report = json(&call(&workspace, &again).expect_code(3).stdout);
+    let checks = report["checks"].as_array().expect("a list");
+    let odd = checks
+        .iter()
+        .find(|check| {
+            check["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("odd"))
+        })
+        .expect("the check is there");
+    assert_eq!(odd["problems"].as_array().map(Vec::len), Some(2), "{odd}");
+}
+
+/// Would catch golden cases that are not run, or pass whatever they say.
+#[test]
+fn golden_cases_run_through_the_component() {
+    let workspace = Workspace::new();
+    let header = "{\"origin\": \"worked out by hand\", \"tolerance\": 1e-12}\n";
+    let good = "{\"id\": \"equal\", \"response\": \"a b c d\", \"references\": [\"a b c d\"], \"expected\": {\"value\": 1.0}}\n";
+    workspace.write("good.jsonl", format!("{header}{good}"));
+    workspace.write(
+        "bad.jsonl",
+        format!("{header}{}", good.replace("1.0", "0.5")),
+    );
+    call(
+        &workspace,
+        &["plugin", "test", "bleu", "--cases", "good.jsonl"],
+    )
+    .expect_code(0)
+    .expect_stdout("ok    golden cases (1 cases)");
+    call(
+        &workspace,
+        &["plugin", "test", "bleu", "--cases", "bad.jsonl"],
+    )
+    .expect_code(3)
+    .expect_stdout("`equal`: value: expected 0.5 ± 0.000000000001, found 1");
+}
+
+/// Would catch a lock that is ignored, or that refuses what hasn't changed.
+#[test]
+fn a_locked_plugin_must_not_change() {
+    let workspace = Workspace::new();
+    let mine = workspace.join("mine.wasm");
+    let copy = |package: &str| {
+        std::fs::copy(component(package), &mine).expect("it can be copied");
+    };
+    copy("metric-bleu");
+    call(&workspace, &["plugin", "lock", "mine.wasm", "codebleu"])
+        .expect_code(0)
+        .expect_stderr("rlhf.lock");
+    let lock = workspace.read("rlhf.lock");
+    assert!(lock.contains("path = \"mine.wasm\""), "{lock}");
+    assert!(lock.contains("path = \"metrics/codebleu.wasm\""), "{lock}");
+    let eval = [
+        "eval",
+        "--prediction",
+        "a",
+        "--reference",
+        "a",
+        "--metric",
+        "mine.wasm",
+    ];
+    call(&workspace, &eval).expect_code(0);
+    copy("metric-codebleu");
+    let run = call(&workspace, &eval).expect_code(3);
+    let hashes: Vec<&str> = run
+        .stderr
+        .split(|c: char| !c.is_ascii_hexdigit())
+        .filter(|word| word.len() == 64)
+        .collect();
+    assert_eq!(hashes.len(), 2, "{}", run.stderr);
+    assert!(
+        lock.contains(hashes[0]) && !lock.contains(hashes[1]),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("rlhf plugin lock mine.wasm"),
+        "{}",
+        run.stderr
+    );
+    workspace.write(
+        "rlhf.lock",
+        "[[plugin]]\npath = \"x\"\nsha256 = \"short\"\n",
+    );
+    call(&workspace, &eval)
+        .expect_code(3)
+        .expect_stderr("expected a sha256 of 64 hexadecimal digits");
+}
+
+/// Would catch shapers that are loaded and don't count, and parts that nobody can see.
+#[test]
+fn reward_shapers_rank_the_models_samples() {
+    let workspace = Workspace::new();
+    let run = call(
+        &workspace,
+        &[
+            "--mode",
+            "fast",
+            "--steps",
+            "2",
+            "--eval-tasks",
+            "8",
+            "--output-dir",
+            "out",
+            "--plugin",
+            "rewards/targets.wasm,on-failure=penalty:0",
+            "--plugin",
+            "rewards/length.wasm,weight=0.2",
+            "--config",
+            "small.toml",
+        ],
+    );
+    // Without the file it is refused before any work.
+    run.expect_code(2).expect_stderr("small.toml");
+    workspace.write(
+        "small.toml",
+        "[warm_up]\nsteps = 60\n[preferences]\nprompts_max = 48\nmargin_min = 0.001\n[evaluation]\nbootstrap_samples = 100\n",
+    );
+    let arguments = [
+        "--mode",
+        "fast",
+        "--steps",
+        "2",
+        "--eval-tasks",
+        "8",
+        "--output-dir",
+        "out",
+        "--plugin",
+        "rewards/targets.wasm,on-failure=penalty:0",
+        "--plugin",
+        "rewards/length.wasm,weight=0.2",
+        "--config",
+        "small.toml",
+    ];
+    let dry: Vec<&str> = arguments.iter().copied().chain(["--dry-run"]).collect();
+    call(&workspace, &dry)
+        .expect_code(0)
+        .expect_stdout("ranked by targets + 0.2 length");
+    call(&workspace, &arguments).expect_code(0);
+    let rows: Vec<Value> = workspace
+        .read("out/rewards.jsonl")
+        .lines()
+        .map(json)
+        .collect();
+    assert!(rows.len() > 48 * 4, "{} rows", rows.len());
+    let mut differing = std::collections::BTreeSet::new();
+    for row in &rows {
+        let value = |part: &str| row["parts"][part]["value"].as_f64();
+        let targets = value("targets").unwrap_or(0.0);
+        let length = value("length").expect("the length is always known");
+        let reward = row["reward"].as_f64().expect("nobody is left out");
+        assert!((reward - (targets + 0.2 * length)).abs() < 1e-12, "{row}");
+        assert!(
+            row["parts"]["targets"]["parts"]["codebleu"].is_f64(),
+            "{row}"
+        );
+        differing.insert(reward.to_bits());
+    }
+    assert!(differing.len() > 10, "all responses are worth the same");
+    let metrics = workspace.read("out/metrics.jsonl");
+    for tag in [
+        "rewards/total",
+        "rewards/targets/bleu",
+        "rewards/length/overlong",
+    ] {
+        assert!(metrics.contains(tag), "{tag}: {metrics}");
+    }
+    let manifest = json(&workspace.read("out/manifest.json"));
+    let pins = manifest["plugins"].as_array().expect("a list");
+    let length = pins
+        .iter()
+        .find(|pin| pin["name"] == "length")
+        .expect("it is pinned");
+    assert_eq!(length["kind"], "reward-shaper");
+    assert_eq!(length["limits"]["log_lines_max"], 100);
+}
+
+/// Would catch a format that is read otherwise than the others.
+#[test]
+fn predictions_of_every_format() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "rows.csv",
+        "id,answer,reference\na,x y z w,x y z w\nb,x y,x z\n",
+    );
+    workspace.write(
+        "rows.json",
+        "[{\"id\": \"a\", \"answer\": \"x y z w\", \"reference\": \"x y z w\"}, {\"id\": \"b\", \"answer\": \"x y\", \"reference\": [\"x z\"]}]",
+    );
+    let mut found = Vec::new();
+    for file in ["rows.csv", "rows.json"] {
+        let run = call(
+            &workspace,
+            &[
+                "eval",
+                "--predictions",
+                file,
+                "--column",
+                "response=answer",
+                "--metric",
+                "bleu",
+                "--output",
+                "json",
+                "--per-sample",
+                "scores.jsonl",
+            ],
+        );
+        let results = json(&run.expect_code(0).stdout);
+        assert_eq!(results[0]["samples"], 2, "{file}");
+        found.push((results, workspace.read("scores.jsonl")));
+    }
+    assert_eq!(found[0], found[1]);
+    call(
+        &workspace,
+        &["eval", "--predictions", "rows.csv", "--metric", "bleu"],
+    )
+    .expect_code(2)
+    .expect_stderr("`response`");
+}
+
+/// Would catch a comparison of different questions, and one that finds a
+/// difference where there is none, or none where everything differs.
+#[test]
+fn two_systems_are_tested_against_each_other() {
+    let workspace = Workspace::new();
+    let file = |name: &str, answer: &dyn Fn(usize) -> String| {
+        let rows: String = (0..60)
+            .map(|at| {
+                format!(
+                    "{{\"id\": {at}, \"prediction\": \"{}\", \"reference\": \"return the sum of {at} and b\"}}\n",
+                    answer(at)
+                )
+            })
+            .collect();
+        workspace.write(name, rows);
+    };
+    file("good.jsonl", &|at| format!("return the sum of {at} and c"));
+    file("bad.jsonl", &|at| format!("print the sum of {at}"));
+    file("other.jsonl", &|at| {
+        format!("return the sum of {} and c", at + usize::from(at == 7))
+    });
+    let compare = |first: &str, second: &str| {
+        let run = call(
+            &workspace,
+            &[
+                "eval",
+                "--predictions",
+                first,
+                "--predictions",
+                second,
+                "--metric",
+                "bleu",
+                "--output",
+                "json",
+            ],
+        );
+        json(&run.expect_code(0).stdout)["comparisons"][0]["metrics"][0].clone()
+    };
+    let clear = compare("bad.jsonl", "good.jsonl");
+    let number = |row: &Value, key: &str| row[key].as_f64().expect("a number");
+    assert!(number(&clear, "p_value") < 0.01, "{clear}");
+    assert!(number(&clear, "difference") > 0.1, "{clear}");
+    assert!(clear["interval"][0].as_f64() > Some(0.0), "{clear}");
+    let back = compare("good.jsonl", "bad.jsonl");
+    assert!((number(&clear, "difference") + number(&back, "difference")).abs() < 1e-12);
+    assert_eq!(clear["p_value"], back["p_value"]);
+    let same = compare("good.jsonl", "good.jsonl");
+    assert_eq!(
+        (number(&same, "difference"), number(&same, "p_value")),
+        (0.0, 1.0 / 1001.0 * 1.0)
+    );
+    let near = compare("good.jsonl", "other.jsonl");
+    assert!(number(&near, "p_value") > 0.05, "{near}");
+    workspace.write(
+        "short.jsonl",
+        "{\"id\": 0, \"prediction\": \"x\", \"reference\": \"y\"}\n",
+    );
+    call(
+        &workspace,
+        &[
+            "eval",
+            "--predictions",
+            "good.jsonl",
+            "--predictions",
+            "short.jsonl",
+            "--metric",
+            "bleu",
+        ],
+    )
+    .expect_code(2)
+    .expect_stderr("`good.jsonl` has 60 predictions, `short.jsonl` 1");
+}
+
+/// Would catch a measurement that measures nothing.
+#[test]
+fn bench_and_list() {
+    let workspace = Workspace::new();
+    let bench = ["plugin", "bench", "bleu", "--seconds", "0.1", "--json"];
+    let facts = json(&call(&workspace, &bench).expect_code(0).stdout);
+    for key in [
+        "per second, 1 worker",
+        "per second, all workers",
+        "fuel each",
+        "memory bytes",
+    ] {
+        assert!(
+            facts[key].as_f64().is_some_and(|value| value > 0.0),
+            "{key}: {facts}"
+        );
+    }
+    let run = call(&workspace, &["plugin", "list"]).expect_code(0);
+    for line in [
+        "codebleu         metric         wit 0.1.0",
+        "length           reward-shaper  wit 0.1.0",
+        "parquet          data-adapter   wit 0.1.0",
+    ] {
+        assert!(run.stdout.contains(line), "{}", run.stdout);
+    }
+    // A folder of the user's goes first, and hides what it replaces.
+    workspace.write("plugins/metrics/bleu.wasm", "no component");
+    let shipped = component("metric-bleu");
+    let shipped = shipped
+        .ancestors()
+        .nth(2)
+        .expect("plugins/metrics/bleu.wasm");
+    let paths = std::env::join_paths([workspace.join("plugins"), shipped.to_owned()])
+        .expect("they have no colons");
+    let run = with_plugins(rlhf!(&workspace))
+        .env("RLHF_PLUGIN_PATH", paths)
+        .args(["plugin", "list"])
+        .run()
+        .expect_code(0);
+    assert!(
+        run.stdout
+            .contains("bleu             metric         broken"),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        run.stdout
+            .contains("bleu             metric         hidden"),
+        "{}",
+        run.stdout
+    );
+}
