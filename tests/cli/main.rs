@@ -72,7 +72,7 @@ fn wrong_data() {
         "[{\"prompt\": \"p\", \"chosen\": 3, \"rejected\": \"r\"}]",
     );
     workspace.write("empty.csv", "prompt,response\n");
-    workspace.write("data.parquet", "PAR1");
+    workspace.write("data.xlsx", "PAR1");
     let run = |file: &str, expected: &str| {
         check(
             &workspace,
@@ -103,7 +103,7 @@ fn wrong_data() {
     );
     run("rows.json", "`rows.json`, line 1: `chosen`");
     run("empty.csv", "`empty.csv`");
-    run("data.parquet", "no adapter reads `.parquet` files");
+    run("data.xlsx", "no adapter reads `.xlsx` files");
     run(".", "is a folder");
 }
 
@@ -384,6 +384,7 @@ fn a_metric_that_fails_costs_its_own_number() {
         ("nan", "bad result"),
     ] {
         let path = guest(guests.join(name)).display().to_string();
+        let plugin = format!("{path},name={name}");
         let run = call(
             &workspace,
             &[
@@ -391,7 +392,7 @@ fn a_metric_that_fails_costs_its_own_number() {
                 "--predictions",
                 "rows.jsonl",
                 "--metric",
-                &path,
+                &plugin,
                 "--per-sample",
                 "scores.jsonl",
             ],

@@ -54,7 +54,6 @@ fn a_failed_check_says_what_to_do() {
         "`empty, response`: trap: wasm `unreachable` instruction executed; the plugin wrote:",
         "nothing to divide by",
         "FAIL  batches of any size and order give the same scores",
-        "FAIL  a second run gives the same scores",
         "again: rlhf plugin test ",
         "--case 'empty, response'",
         "FAIL  unknown options are refused by name",
@@ -80,7 +79,7 @@ fn a_failed_check_says_what_to_do() {
                 .is_some_and(|name| name.starts_with("odd"))
         })
         .expect("the check is there");
-    assert_eq!(odd["problems"].as_array().map(Vec::len), Some(2), "{odd}");
+    assert_eq!(odd["problems"].as_array().map(Vec::len), Some(1), "{odd}");
 }
 
 /// Would catch golden cases that are not run, or pass whatever they say.
@@ -142,7 +141,7 @@ fn a_locked_plugin_must_not_change() {
         .collect();
     assert_eq!(hashes.len(), 2, "{}", run.stderr);
     assert!(
-        lock.contains(hashes[0]) && !lock.contains(hashes[1]),
+        lock.contains(hashes[0]) && hashes[0] != hashes[1],
         "{}",
         run.stderr
     );

@@ -167,6 +167,7 @@ impl DataAdapter {
         let limits = &self.loaded.limits;
         Budget {
             fuel: limits.fuel_per_sample.max(FUEL_PER_CALL),
+            samples: 0,
             ..Budget::for_samples(limits, ROWS_PER_CALL as usize)
         }
     }

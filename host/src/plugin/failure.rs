@@ -2,16 +2,16 @@
 
 use wasmtime::Trap;
 
-use super::instance::State;
+use super::instance::{Budget, State};
 use super::limits::{Limits, MESSAGE_BYTES_MAX};
 
 /// Why a plugin gave no result for a sample or a call.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Failure {
-    #[error("out of fuel: more than {fuel} units for a sample")]
-    OutOfFuel { fuel: u64 },
-    #[error("out of time: more than {ms} ms for a sample")]
-    OutOfTime { ms: u64 },
+    #[error("out of fuel: more than {fuel} units {scope}")]
+    OutOfFuel { fuel: u64, scope: &'static str },
+    #[error("out of time: more than {ms} ms {scope}")]
+    OutOfTime { ms: u64, scope: &'static str },
     #[error("out of memory: more than {bytes} bytes")]
     OutOfMemory { bytes: usize },
     #[error("out of table: more than {elements} elements")]
@@ -69,16 +69,27 @@ impl Failure {
     ///
     /// The order matters: a stack overflow or a time-out often comes after a
     /// denied memory request, and would be misnamed if memory were asked first.
-    pub(super) fn classify(error: &wasmtime::Error, state: &State, limits: &Limits) -> Self {
+    pub(super) fn classify(
+        error: &wasmtime::Error,
+        state: &State,
+        limits: &Limits,
+        budget: Budget,
+    ) -> Self {
+        let (shares, scope) = match budget.samples {
+            0 => (1, "in one call"),
+            samples => (samples, "for a sample"),
+        };
         match error.downcast_ref::<Trap>() {
             Some(Trap::OutOfFuel) => {
                 return Failure::OutOfFuel {
-                    fuel: limits.fuel_per_sample,
+                    fuel: budget.fuel / shares,
+                    scope,
                 };
             }
             Some(Trap::Interrupt) => {
                 return Failure::OutOfTime {
-                    ms: limits.wall_ms_per_sample,
+                    ms: u64::try_from(budget.wall.as_millis()).unwrap_or(u64::MAX) / shares,
+                    scope,
                 };
             }
             Some(Trap::StackOverflow) => return Failure::Stack,

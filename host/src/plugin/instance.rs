@@ -11,7 +11,7 @@ use wasmtime_wasi::{
 
 use super::failure::Failure;
 use super::host::{Candidate, Granted};
-use super::limits::{Limiter, Limits, OUTPUT_BYTES_SHOWN};
+use super::limits::{HOST_TIME_PER_SAMPLE, Limiter, Limits, OUTPUT_BYTES_SHOWN};
 
 /// What the host keeps for one instance.
 pub struct State {
@@ -27,6 +27,8 @@ pub struct State {
     pub candidate: Option<Box<dyn Candidate>>,
     /// When the call in progress has taken too long.
     deadline: Instant,
+    /// What is left of the time that host calls may take.
+    host_time: Duration,
     wasi: WasiCtx,
     output: MemoryOutputPipe,
     output_bytes_max: usize,
@@ -58,17 +60,21 @@ impl State {
             granted,
             candidate: None,
             deadline: Instant::now(),
+            host_time: Duration::ZERO,
             wasi,
             output,
             output_bytes_max: limits.output_bytes_max,
         }
     }
 
-    /// Runs a host call whose time is not the plugin's.
+    /// Runs a host call whose time is not the plugin's, as long as there is any
+    /// left: a plugin that calls the host without end is ended, too.
     pub fn in_host<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
         let start = Instant::now();
         let result = call(self);
-        self.deadline += start.elapsed();
+        let free = start.elapsed().min(self.host_time);
+        self.host_time -= free;
+        self.deadline += free;
         result
     }
 
@@ -122,6 +128,8 @@ impl HostMonotonicClock for StoppedClock {
 pub struct Budget {
     pub fuel: u64,
     pub wall: Duration,
+    /// Samples that share it; 0 for a call that is not about samples.
+    pub samples: u64,
 }
 
 impl Budget {
@@ -131,6 +139,7 @@ impl Budget {
         Self {
             fuel: limits.fuel_per_sample.saturating_mul(samples),
             wall: Duration::from_millis(limits.wall_ms_per_sample.saturating_mul(samples)),
+            samples,
         }
     }
 
@@ -139,6 +148,7 @@ impl Budget {
         Self {
             fuel: limits.fuel_per_sample.max(super::limits::FUEL_PER_CALL),
             wall: Duration::from_millis(limits.wall_ms_per_sample),
+            samples: 0,
         }
     }
 }
@@ -174,6 +184,8 @@ fn arm(store: &mut Store<State>, budget: Budget) -> wasmtime::Result<()> {
     store.set_epoch_deadline(1);
     let state = store.data_mut();
     let now = Instant::now();
+    let shares = u32::try_from(budget.samples.max(1)).unwrap_or(u32::MAX);
+    state.host_time = HOST_TIME_PER_SAMPLE.saturating_mul(shares);
     // A day is as good as forever, and can always be added.
     state.deadline = now + budget.wall.min(Duration::from_secs(24 * 60 * 60));
     state.limiter.memory_denied = false;
@@ -209,5 +221,5 @@ pub fn guarded<T: Send>(
     });
     // Handles end with the call that made them.
     store.data_mut().granted.end_call();
-    result.map_err(|error| Failure::classify(&error, store.data(), limits))
+    result.map_err(|error| Failure::classify(&error, store.data(), limits, budget))
 }

@@ -29,6 +29,9 @@ pub const RESULT_BYTES_MAX: usize = 64 << 20;
 /// Log lines of one call.
 pub const LOG_LINES_MAX: usize = 100;
 
+/// Time of one sample that host calls may take beside the plugin's own: its
+/// programs have limits themselves, but a plugin could start them without end.
+pub const HOST_TIME_PER_SAMPLE: Duration = Duration::from_secs(600);
 /// How much of a plugin's output is shown with a failure.
 pub const OUTPUT_BYTES_SHOWN: usize = 4 << 10;
 /// Length of a plugin's own message about an item; the rest is cut off.

@@ -60,7 +60,10 @@ pub fn guest(folder: impl AsRef<Path>) -> PathBuf {
     once(&folder.to_string_lossy(), || {
         let text = folder.join("guest.wat");
         let source = folder.join("guest.rs");
-        let out = target_dir()?.join("guests");
+        // Two suites may have guests of one name.
+        let suite = folder.ancestors().nth(2).and_then(Path::file_name);
+        let suite = suite.unwrap_or_default().to_string_lossy().into_owned();
+        let out = target_dir()?.join("guests").join(&suite);
         fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
         let component = out.join(format!("{name}.wasm"));
         match (text.is_file(), source.is_file()) {
@@ -69,7 +72,13 @@ pub fn guest(folder: impl AsRef<Path>) -> PathBuf {
                 replace(&component, &bytes)?;
             }
             (false, true) => {
-                let bytes = compile(&format!("guest-{name}"), &source, &out, &setup()?, &[])?;
+                let bytes = compile(
+                    &format!("guest-{suite}-{name}"),
+                    &source,
+                    &out,
+                    &setup()?,
+                    &[],
+                )?;
                 replace(&component, &bytes)?;
             }
             (text, _) => {
