@@ -1,5 +1,6 @@
 //! Does each command say and do the right thing? Exit code, stdout and stderr.
 
+mod large;
 mod plugins;
 
 use rlhf_test_support::{Rlhf, Run, Workspace, component, guest, rlhf};

@@ -3,3 +3,4 @@
 
 mod kept;
 mod new;
+mod polyglot;

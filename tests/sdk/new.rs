@@ -12,7 +12,7 @@ use xtask::workspace::{cargo, shown, target_dir};
 const TEST: &str = "cargo test";
 const BUILD: &str = "cargo build --release --target wasm32-wasip2";
 
-fn new(workspace: &Workspace, arguments: &[&str]) -> Run {
+pub(super) fn new(workspace: &Workspace, arguments: &[&str]) -> Run {
     rlhf!(workspace)
         .args(["plugin", "new"])
         .args(arguments)
@@ -54,7 +54,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// Makes a project of this kind outside of the repository, tests and builds it,
 /// looks at its component and checks it; `further` does more with it.
-fn check(kind: &str, further: impl FnOnce(&Workspace, &Path)) {
+pub(super) fn check(kind: &str, further: impl FnOnce(&Workspace, &Path)) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     setup().expect("components can be built");
     let workspace = Workspace::new();
@@ -151,7 +151,7 @@ fn a_code_runner() {
 }
 
 /// The plugin folder with what a run loads by itself.
-fn shipped() -> PathBuf {
+pub(super) fn shipped() -> PathBuf {
     for package in [
         "metric-codebleu",
         "adapter-csv",

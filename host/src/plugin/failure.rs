@@ -75,16 +75,13 @@ impl Failure {
         limits: &Limits,
         budget: Budget,
     ) -> Self {
-        let (shares, scope) = match budget.samples {
-            0 => (1, "in one call"),
-            samples => (samples, "for a sample"),
+        let (fuel, shares, scope) = match budget.samples {
+            0 => (budget.fuel, 1, "in one call"),
+            samples => (limits.fuel_per_sample, samples, "for a sample"),
         };
         match error.downcast_ref::<Trap>() {
             Some(Trap::OutOfFuel) => {
-                return Failure::OutOfFuel {
-                    fuel: budget.fuel / shares,
-                    scope,
-                };
+                return Failure::OutOfFuel { fuel, scope };
             }
             Some(Trap::Interrupt) => {
                 return Failure::OutOfTime {

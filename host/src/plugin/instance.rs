@@ -133,13 +133,23 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// For a batch: a sample's share times its length.
+    /// For samples that have to be seen together: a sample's share times their number.
     pub fn for_samples(limits: &Limits, samples: usize) -> Self {
         let samples = samples.max(1) as u64;
         Self {
             fuel: limits.fuel_per_sample.saturating_mul(samples),
             wall: Duration::from_millis(limits.wall_ms_per_sample.saturating_mul(samples)),
             samples,
+        }
+    }
+
+    /// For a batch of samples that have nothing to do with each other. All of
+    /// them together get the fuel of one: if that is enough for all, it is
+    /// enough for each, whatever its neighbours use.
+    pub fn for_batch(limits: &Limits, samples: usize) -> Self {
+        Self {
+            fuel: limits.fuel_per_sample,
+            ..Self::for_samples(limits, samples)
         }
     }
 

@@ -224,6 +224,20 @@ impl<W: World> Loaded<W> {
         result
     }
 
+    /// One guest call in whatever instance there is, for callers that try again themselves.
+    fn once<T: Send>(
+        &self,
+        budget: Budget,
+        call: impl Fn(&W, &mut Store<State>) -> wasmtime::Result<T> + Send + Sync,
+    ) -> Result<T, Failure> {
+        let idle = self.idle().pop();
+        let instance = match idle {
+            Some(instance) => instance,
+            None => self.configured()?,
+        };
+        self.call_and_keep(instance, budget, call)
+    }
+
     fn call_and_keep<T: Send>(
         &self,
         mut instance: Instance<W>,
@@ -249,8 +263,9 @@ impl<W: World> Loaded<W> {
     /// A result for each item, in their order, from calls of many items each,
     /// in parallel.
     ///
-    /// An item's outcome depends on the item alone: where a batch fails, its
-    /// items are tried again one by one, and none fails but in a fresh instance.
+    /// An item's outcome depends on the item alone: a batch has the fuel of one
+    /// item, and where it fails its halves are tried, down to single items, of
+    /// which none is out of a limit or trapped but in a fresh instance.
     pub fn batch<I: Sync, O: Send>(
         &self,
         items: &[I],
@@ -299,9 +314,13 @@ impl<W: World> Loaded<W> {
     where
         I: Sync,
     {
-        let several = |items: &[I]| {
-            let budget = Budget::for_samples(&self.limits, items.len());
-            let results = self.reuse(budget, |world, store| call(world, store, items))?;
+        let budget = Budget::for_batch(&self.limits, items.len());
+        let call_with = |world: &W, store: &mut Store<State>| call(world, store, items);
+        let results = match items.len() {
+            1 => self.reuse(budget, call_with),
+            _ => self.once(budget, call_with),
+        };
+        let results = results.and_then(|results| {
             if results.len() == items.len() {
                 return Ok(results);
             }
@@ -310,17 +329,16 @@ impl<W: World> Loaded<W> {
             Err(Failure::BadResult {
                 message: format!("{} results for {} items", results.len(), items.len()),
             })
-        };
-        match several(items) {
+        });
+        match results {
             Ok(results) => results.into_iter().map(Ok).collect(),
             Err(failure) if items.len() == 1 => vec![Err(failure)],
-            Err(_) => items
-                .iter()
-                .map(|item| {
-                    several(std::slice::from_ref(item))
-                        .map(|mut one| one.pop().expect("one item has one result"))
-                })
-                .collect(),
+            Err(_) => {
+                let (first, second) = items.split_at(items.len() / 2);
+                let mut results = self.chunk(first, call);
+                results.extend(self.chunk(second, call));
+                results
+            }
         }
     }
 }

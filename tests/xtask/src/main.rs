@@ -17,6 +17,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   plugins        build the components into the target directory's `plugins`
   tasks          regenerate the embedded tasks and their tokenizer
   lint           clippy with warnings as errors, natively and for components; rustfmt
+  bench          what the plugin boundary costs, against the same code natively
   deep           all tests, the slow ones and the comparisons with peers included
 
   wit check            prove the rules of wit/README.md for all versions of the contract
@@ -46,7 +47,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         "run" => return run_rlhf(rest),
         "test" => test(rest)?,
         "deep" => deep(rest)?,
-        "setup" | "plugins" | "tasks" | "lint" if !rest.is_empty() => {
+        "setup" | "plugins" | "tasks" | "lint" | "bench" if !rest.is_empty() => {
             bail!(
                 "unexpected argument `{}`: `cargo xtask {command}` takes none",
                 rest[0]
@@ -60,6 +61,10 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         }
         "tasks" => xtask::tasks::tasks(root())?,
         "lint" => lint()?,
+        "bench" => {
+            plugins()?;
+            run(cargo().args(["bench", "--package", "rlhf", "--bench", "plugins"]))?;
+        }
         "wit" => contract(rest)?,
         "" | "help" | "-h" | "--help" => print!("{HELP}"),
         other => bail!("unknown command `{other}`\n\n{HELP}"),

@@ -244,7 +244,18 @@ fn adapter(component: Component, spec: &Spec, arguments: &Arguments) -> Result<M
         ),
         ("fuel a row", json!(used.fuel / (good + bad).max(1))),
         ("memory bytes", json!(used.memory_bytes)),
+        ("host peak bytes", json!(host_peak_bytes())),
     ]))
+}
+
+/// What this process has held at most, where the system tells.
+fn host_peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }
 
 fn runner(component: Component, spec: &Spec, arguments: &Arguments) -> Result<Measured> {

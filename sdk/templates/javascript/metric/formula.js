@@ -77,10 +77,14 @@ export class Metric {
     if (!this.caseSensitive) {
       [response, reference] = [response.toLowerCase(), reference.toLowerCase()];
     }
+    // Equal texts, empty ones too, are worth no table.
+    if (response === reference) {
+      return 1;
+    }
     // Iterating gives code points; `length` and indices count UTF-16 units.
     const [a, b] = [[...response], [...reference]];
     const longer = Math.max(a.length, b.length);
-    return longer === 0 ? 1 : 1 - editDistance(a, b) / longer;
+    return 1 - editDistance(a, b) / longer;
   }
 }
 

@@ -70,7 +70,8 @@ class Metric:
         if not self.case_sensitive:
             response, reference = response.lower(), reference.lower()
         longer = max(len(response), len(reference))
-        if longer == 0:
+        # Equal texts, empty ones too, are worth no table.
+        if response == reference:
             return 1.0
         return 1.0 - edit_distance(response, reference) / longer
 
