@@ -44,6 +44,30 @@ fn fuel() {
     );
 }
 
+/// Would catch a sample that lives on what its neighbours leave: alone it is
+/// out of fuel, and so it must be among many that need next to none.
+#[test]
+fn fuel_is_not_shared_in_a_batch() {
+    let workspace = Workspace::new();
+    let runtime = runtime(&workspace);
+    let load = |fuel: u64| {
+        let options = format!("fuel={fuel},config={{\"how\":\"1000000\"}}");
+        Metric::load(&runtime, &spec("busy", &options)).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let plenty = load(1_000_000_000);
+    assert!(plenty.measure(&[sample("bad")])[0].is_ok());
+    let needed = plenty.used().fuel;
+    let scarce = load(needed * 2 / 3);
+    let mut samples = vec![sample("good"); 64];
+    samples[20] = sample("bad");
+    let measured = scarce.measure(&samples);
+    for (at, measured) in measured.iter().enumerate() {
+        let kind = measured.as_ref().err().map(Failure::kind);
+        let expected = (at == 20).then_some("out-of-fuel");
+        assert_eq!(kind, expected, "sample {at}: {measured:?}");
+    }
+}
+
 /// Would catch a call that is ended by nothing but fuel: the backstop must hold alone.
 #[test]
 fn wall_ms() {
