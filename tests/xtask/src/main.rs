@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use xtask::components::{self, Output};
+use xtask::first_party;
 use xtask::setup::{WasmC, setup};
 use xtask::wit;
 use xtask::workspace::{cargo, root, run, say, shown, target_dir};
@@ -81,7 +82,10 @@ fn plugins() -> Result<WasmC> {
 /// The exit code is that of `rlhf`, whose codes mean something.
 fn run_rlhf(arguments: &[String]) -> Result<ExitCode> {
     plugins()?;
-    run(cargo().args(["build", "--release", "--package", "rlhf"]))?;
+    let mut build = cargo();
+    build.args(["build", "--release", "--package", "rlhf"]);
+    first_party::apply(&mut build)?;
+    run(&mut build)?;
     let program = target_dir()?
         .join("release/rlhf")
         .with_extension(std::env::consts::EXE_EXTENSION);
@@ -103,7 +107,10 @@ fn run_rlhf(arguments: &[String]) -> Result<ExitCode> {
 
 fn test(arguments: &[String]) -> Result<()> {
     plugins()?;
-    run(cargo().args(["test", "--workspace"]).args(arguments))
+    let mut command = cargo();
+    command.args(["test", "--workspace"]).args(arguments);
+    first_party::apply(&mut command)?;
+    run(&mut command)
 }
 
 fn contract(arguments: &[String]) -> Result<()> {
@@ -168,5 +175,6 @@ fn deep(arguments: &[String]) -> Result<()> {
     if !arguments.iter().any(|argument| argument == "--") {
         command.arg("--");
     }
+    first_party::apply(&mut command)?;
     run(command.arg("--include-ignored"))
 }
