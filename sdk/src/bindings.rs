@@ -9,7 +9,7 @@
 /// two of them use is one Rust type.
 pub mod host {
     wit_bindgen::generate!({
-        path: "../wit/0.1.0",
+        path: "wit/0.1.0",
         inline: "
             package rlhf:sdk;
             world host {
@@ -30,7 +30,7 @@ pub mod host {
 
 pub mod metric {
     wit_bindgen::generate!({
-        path: "../wit/0.1.0",
+        path: "wit/0.1.0",
         world: "rlhf:plugin/metric-plugin@0.1.0",
         pub_export_macro: true,
         default_bindings_module: "rlhf_sdk::__private::bindings::metric",
@@ -45,7 +45,7 @@ pub mod metric {
 
 pub mod reward_shaper {
     wit_bindgen::generate!({
-        path: "../wit/0.1.0",
+        path: "wit/0.1.0",
         world: "rlhf:plugin/reward-shaper-plugin@0.1.0",
         pub_export_macro: true,
         default_bindings_module: "rlhf_sdk::__private::bindings::reward_shaper",
@@ -60,7 +60,7 @@ pub mod reward_shaper {
 
 pub mod data_adapter {
     wit_bindgen::generate!({
-        path: "../wit/0.1.0",
+        path: "wit/0.1.0",
         world: "rlhf:plugin/data-adapter-plugin@0.1.0",
         pub_export_macro: true,
         default_bindings_module: "rlhf_sdk::__private::bindings::data_adapter",
@@ -75,7 +75,7 @@ pub mod data_adapter {
 
 pub mod code_runner {
     wit_bindgen::generate!({
-        path: "../wit/0.1.0",
+        path: "wit/0.1.0",
         world: "rlhf:plugin/code-runner-plugin@0.1.0",
         pub_export_macro: true,
         default_bindings_module: "rlhf_sdk::__private::bindings::code_runner",

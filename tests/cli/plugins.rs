@@ -415,3 +415,65 @@ fn bench_and_list() {
         run.stdout
     );
 }
+
+/// Would catch a runner that nobody is given, a sandbox without a grant, and a
+/// program's endless loop that becomes the metric's.
+#[test]
+fn a_metric_runs_programs_through_a_runner() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "rows.jsonl",
+        "{\"id\": \"right\", \"prediction\": \"hello\", \"reference\": \"hello!\"}\n\
+         {\"id\": \"wrong\", \"prediction\": \"hello\", \"reference\": \"bye\"}\n\
+         {\"id\": \"endless\", \"prediction\": \"loop\", \"reference\": \"loop!\"}\n",
+    );
+    let metric = guest("tests/cli/guests/runs").display().to_string();
+    let runner = guest("tests/cli/guests/echo-runner").display().to_string();
+    let eval = |metric: &str, further: &[&str]| {
+        let mut arguments = vec![
+            "eval",
+            "--predictions",
+            "rows.jsonl",
+            "--metric",
+            metric,
+            "--language",
+            "echo",
+            "--per-sample",
+            "scores.jsonl",
+        ];
+        arguments.extend(further);
+        call(&workspace, &arguments)
+    };
+    eval(&metric, &[])
+        .expect_code(3)
+        .expect_stderr("asks for `rlhf:plugin/sandbox@0.1.0`, which was not granted");
+    let granted = format!("{metric},grant=sandbox");
+    eval(&granted, &[])
+        .expect_code(3)
+        .expect_stderr("was granted `sandbox`, but this run has none");
+    let limited = format!("{runner},fuel=50000000");
+    eval(&granted, &["--plugin", &limited]).expect_code(0);
+    let values: Vec<Value> = workspace
+        .read("scores.jsonl")
+        .lines()
+        .map(|line| json(line)["scores"]["runs"]["value"].clone())
+        .collect();
+    assert_eq!(values, [1.0, 0.0, 0.0]);
+}
+
+/// Would catch an adapter that ships and isn't asked, or rows that differ from the other formats'.
+#[test]
+fn parquet_is_read_like_the_others() {
+    let workspace = Workspace::new();
+    let golden = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../plugins/adapter-parquet/golden"
+    );
+    let file = format!("{golden}/codec-snappy-1.parquet");
+    let run = call(
+        &workspace,
+        &["--mode", "fast", "--dry-run", "--train-data-path", &file],
+    );
+    let run = run.expect_code(0).expect_stdout(": 40 demonstrations");
+    run.expect_stdout("plugin     parquet data-adapter");
+}

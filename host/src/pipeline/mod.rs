@@ -115,7 +115,14 @@ impl Plan {
         let mut plugins = Plugins::load(&runtime, &config, specs)?;
         let adapters = if examples::has_files(&config) {
             let given = std::mem::take(&mut plugins.adapters);
-            Some(Adapters::load(&runtime, given)?)
+            let pinned = given.len();
+            let adapters = Adapters::load(&runtime, given)?;
+            for adapter in adapters.iter().skip(pinned) {
+                let component = adapter.component();
+                let spec = Spec::of(&component.label());
+                plugins.pin(component, &spec, &adapter.descriptor().name, None);
+            }
+            Some(adapters)
         } else {
             None
         };
@@ -186,12 +193,13 @@ impl Plan {
             "evaluation {} held-out tasks",
             examples.eval_tasks.len()
         ));
-        lines.extend(
-            self.plugins
-                .pins
-                .iter()
-                .map(|pin| format!("plugin     {} {} {}", pin.name, pin.kind, pin.path)),
-        );
+        lines.extend(self.plugins.pins.iter().map(|pin| {
+            let mut line = format!("plugin     {} {} {}", pin.name, pin.kind, pin.path);
+            if !pin.grants.is_empty() {
+                line.push_str(&format!(", granted {}", pin.grants.join(", ")));
+            }
+            line
+        }));
         lines.push(format!("output     {}", config.run_folder().display()));
         lines.join("\n") + "\n"
     }

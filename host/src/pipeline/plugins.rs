@@ -130,7 +130,14 @@ impl Plugins {
         Ok(())
     }
 
-    fn pin(&mut self, component: &Component, spec: &Spec, name: &str, signature: Option<String>) {
+    /// Notes for the manifest what runs, and what it may.
+    pub fn pin(
+        &mut self,
+        component: &Component,
+        spec: &Spec,
+        name: &str,
+        signature: Option<String>,
+    ) {
         self.pins
             .push(PluginPin::of(component, spec, name, signature));
     }

@@ -289,6 +289,41 @@ mod tests {
         }
     }
 
+    /// Would catch a configuration that means something else than the flag.
+    #[test]
+    fn entries_mean_what_flags_mean() {
+        let check = |entry: &str, expected: Result<&str, &str>| {
+            let entry: PluginEntry = serde_json::from_str(entry).expect("it is an entry");
+            match (Spec::of_entry(&entry), expected) {
+                (Ok(spec), Ok(flag)) => assert_eq!(spec, Spec::parse(flag).expect("it is a flag")),
+                (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+                (found, _) => panic!("{entry:?}: {found:?}"),
+            }
+        };
+        check(
+            r#"{"path": "a.wasm", "name": "mine", "grants": ["sandbox", "folder:data"], "weight": 0.5,
+                "on_failure": "penalty:-1", "limits": {"fuel_per_sample": 7, "log_lines_max": 3},
+                "config": {"a": 1}}"#,
+            Ok(
+                "a.wasm,name=mine,grant=sandbox,grant=folder:data,weight=0.5,on-failure=penalty:-1,fuel=7,log-lines=3,config={\"a\":1}",
+            ),
+        );
+        check(r#"{"path": "a.wasm"}"#, Ok("a.wasm"));
+        for (field, expected) in [
+            (r#""grants": ["files"]"#, "unknown grant `files`"),
+            (r#""limits": {"fuel": 7}"#, "unknown field `fuel`"),
+            (
+                r#""limits": {"stack_bytes_max": 7}"#,
+                "`stack_bytes_max` is 7",
+            ),
+            (r#""on_failure": "shrug""#, "unknown policy `shrug`"),
+            (r#""name": "Ü""#, "kebab-case"),
+        ] {
+            let entry = format!("{{\"path\": \"a.wasm\", {field}}}");
+            check(&entry, Err(expected));
+        }
+    }
+
     #[test]
     fn specs() {
         check("codebleu", Ok(Spec::of("codebleu")));

@@ -189,7 +189,7 @@ fn project(name: &str, kind: Kind, language: Language) -> Result<Vec<File>> {
     match language {
         Language::Rust => {
             // As in the repository, so that the SDK finds the contract where it always does.
-            let prefix = format!("vendor/wit/{WIT_VERSION}/");
+            let prefix = format!("vendor/rlhf-sdk/wit/{WIT_VERSION}/");
             files.extend(contract.map(|file| below(&prefix, file)));
             files.extend(
                 embedded::SDK
@@ -440,12 +440,12 @@ mod tests {
             };
             assert!(text("Cargo.toml").contains("name = \"my-plugin\""));
             assert!(!text("vendor/rlhf-sdk/Cargo.toml").contains("workspace"));
-            assert!(text("vendor/rlhf-sdk/src/bindings.rs").contains("\"../wit/0.1.0\""));
+            assert!(text("vendor/rlhf-sdk/src/bindings.rs").contains("\"wit/0.1.0\""));
             for path in [
                 "src/lib.rs",
                 "README.md",
                 ".gitignore",
-                "vendor/wit/0.1.0/types.wit",
+                "vendor/rlhf-sdk/wit/0.1.0/types.wit",
             ] {
                 text(path);
             }
