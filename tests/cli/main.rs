@@ -10,6 +10,10 @@ fn plugins() -> std::path::PathBuf {
     for package in [
         "metric-bleu",
         "metric-codebleu",
+        "metric-rouge",
+        "metric-chrf",
+        "metric-exact-match",
+        "metric-edit-similarity",
         "adapter-csv",
         "adapter-json",
         "adapter-parquet",

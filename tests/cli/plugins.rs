@@ -24,6 +24,10 @@ fn shipped_plugins_pass_the_conformance_kit() {
     for (plugin, data) in [
         ("bleu", None),
         ("codebleu", None),
+        ("rouge", None),
+        ("chrf", None),
+        ("exact-match", None),
+        ("edit-similarity", None),
         ("targets", None),
         ("length", None),
         ("csv", Some("rows.csv")),
