@@ -107,16 +107,12 @@ pub fn run(args: &Args) -> Result<()> {
         .map(|text| Spec::parse(text))
         .collect::<Result<Vec<_>, _>>()?;
     let mut plugins = Plugins::given(&runtime, &specs)?;
-    for spec in plugins
-        .metrics
-        .is_empty()
-        .then(|| ["bleu", "codebleu"])
-        .into_iter()
-        .flatten()
-    {
-        plugins
-            .metrics
-            .push(Metric::load(&runtime, &Spec::of(spec))?);
+    if plugins.metrics.is_empty() {
+        for name in ["bleu", "codebleu"] {
+            plugins
+                .metrics
+                .push(Metric::load(&runtime, &Spec::of(name))?);
+        }
     }
     let metrics = &plugins.metrics;
     let mut systems = systems(args, &runtime, plugins.adapters)?;
