@@ -211,7 +211,8 @@ fn wrong_plugins() {
         "plugin `text.wasm` is not a WebAssembly component",
     );
     plugin("none.wasm", "plugin `none.wasm` not found");
-    plugin("codebleu,grant=files", "unknown grant `files`");
+    let flag = ["--output-dir", "out", "--plugin", "codebleu,grant=files"];
+    check(&workspace, &flag, 2, "unknown grant `files`");
     plugin("codebleu,config={\"weigths\":[1,0,0,0]}", "weigths");
 }
 

@@ -125,7 +125,10 @@ fn a_locked_plugin_must_not_change() {
         .expect_stderr("rlhf.lock");
     let lock = workspace.read("rlhf.lock");
     assert!(lock.contains("path = \"mine.wasm\""), "{lock}");
-    assert!(lock.contains("path = \"metrics/codebleu.wasm\""), "{lock}");
+    assert!(
+        lock.contains("path = \"shipped:metrics/codebleu.wasm\""),
+        "{lock}"
+    );
     let eval = [
         "eval",
         "--prediction",
@@ -154,12 +157,48 @@ fn a_locked_plugin_must_not_change() {
         "{}",
         run.stderr
     );
+    // Neither a link in its place nor another file under its name gets around it.
+    std::fs::remove_file(&mine).expect("it is ours");
+    std::os::unix::fs::symlink(component("metric-codebleu"), &mine).expect("links can be made");
+    call(&workspace, &eval)
+        .expect_code(3)
+        .expect_stderr("has changed");
+    let spelt = [
+        "eval",
+        "--prediction",
+        "a",
+        "--reference",
+        "a",
+        "--metric",
+        "./mine.wasm",
+    ];
+    call(&workspace, &spelt)
+        .expect_code(3)
+        .expect_stderr("has changed");
+    let folder = workspace.join("plugins");
+    std::fs::create_dir_all(&folder).expect("it can be made");
+    std::fs::copy(component("metric-bleu"), folder.join("codebleu.wasm"))
+        .expect("it can be copied");
+    with_plugins(rlhf!(&workspace))
+        .env("RLHF_PLUGIN_PATH", folder)
+        .args([
+            "eval",
+            "--prediction",
+            "a",
+            "--reference",
+            "a",
+            "--metric",
+            "codebleu",
+        ])
+        .run()
+        .expect_code(3)
+        .expect_stderr("has changed");
     workspace.write(
         "rlhf.lock",
         "[[plugin]]\npath = \"x\"\nsha256 = \"short\"\n",
     );
     call(&workspace, &eval)
-        .expect_code(3)
+        .expect_code(2)
         .expect_stderr("expected a sha256 of 64 hexadecimal digits");
 }
 
@@ -343,7 +382,7 @@ fn two_systems_are_tested_against_each_other() {
     let same = compare("good.jsonl", "good.jsonl");
     assert_eq!(
         (number(&same, "difference"), number(&same, "p_value")),
-        (0.0, 1.0 / 1001.0 * 1.0)
+        (0.0, 1.0)
     );
     let near = compare("good.jsonl", "other.jsonl");
     assert!(number(&near, "p_value") > 0.05, "{near}");
@@ -480,4 +519,85 @@ fn parquet_is_read_like_the_others() {
     );
     let run = run.expect_code(0).expect_stdout(": 40 demonstrations");
     run.expect_stdout("plugin     parquet data-adapter");
+}
+
+/// Would catch input that is taken for something else, or refused as somebody else's fault.
+#[test]
+fn wrong_uses_are_named() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "rows.jsonl",
+        "{\"prediction\": \"a\", \"reference\": \"a\"}\n",
+    );
+    let eval = ["eval", "--predictions", "rows.jsonl", "--metric"];
+    for (plugin, code, expected) in [
+        (
+            "rewards/targets.wasm",
+            3,
+            "is a reward-shaper, where a metric was expected",
+        ),
+        (
+            "adapters/csv.wasm",
+            3,
+            "is a data-adapter, where a metric was expected",
+        ),
+        ("bleu,weight=nan", 2, "`weight` needs a number"),
+        ("bleu,stack=1", 2, "`stack_bytes_max` is 1; expected 65536"),
+        (
+            "bleu,fuel=1000",
+            3,
+            "out of fuel: more than 2000 units in one call",
+        ),
+    ] {
+        let arguments: Vec<&str> = eval.into_iter().chain([plugin]).collect();
+        call(&workspace, &arguments)
+            .expect_code(code)
+            .expect_stderr(expected);
+    }
+    for (arguments, code, expected) in [
+        (
+            &["plugin", "test", "length", "--case", "nope"][..],
+            2,
+            "no check has a case of this name",
+        ),
+        (
+            &["plugin", "test", "bleu", "--data", "rows.jsonl"],
+            2,
+            "data files are for adapters",
+        ),
+        (
+            &["plugin", "test", "csv", "--data", "nope.csv"],
+            2,
+            "is not a file",
+        ),
+        (
+            &["plugin", "bench", "bleu", "--seconds", "nan"],
+            2,
+            "expected 0.01 to 3600",
+        ),
+        (
+            &[
+                "--plugin",
+                "rewards/length.wasm,name=bleu",
+                "--plugin",
+                "bleu",
+                "--dry-run",
+            ],
+            3,
+            "two plugins are named `bleu`",
+        ),
+        (
+            &["--plugin", "rewards/length.wasm,name=total", "--dry-run"],
+            2,
+            "the name `total`",
+        ),
+    ] {
+        call(&workspace, arguments)
+            .expect_code(code)
+            .expect_stderr(expected);
+    }
+    // A file of a shipped one's name doesn't take its place.
+    workspace.write("bleu", "no component");
+    let arguments: Vec<&str> = eval.into_iter().chain(["bleu"]).collect();
+    call(&workspace, &arguments).expect_code(0);
 }

@@ -16,7 +16,7 @@ use crate::data::sources::Adapters;
 use crate::evaluate::paired::{self, Comparison};
 use crate::evaluate::{self, MetricResult, Scored};
 use crate::pipeline::Plugins;
-use crate::plugin::{DataAdapter, Metric, Runtime, Sample, Spec};
+use crate::plugin::{Component, DataAdapter, Kind, Metric, Runtime, Sample, Spec};
 use crate::random::{Purpose, Stream};
 use crate::report::tables;
 
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", requires = "reference")]
     prediction: Option<String>,
     /// Its reference; repeatable
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", requires = "prediction")]
     reference: Vec<String>,
     /// Metric: the name of a shipped component or a path; repeatable [default: bleu, codebleu]
     #[arg(long, value_name = "NAME[,…]")]
@@ -65,6 +65,11 @@ pub struct Args {
     #[arg(long, default_value_t = 42)]
     seed: u64,
 }
+
+/// A metric that gave no number at all.
+#[derive(Debug, thiserror::Error)]
+#[error("not computed: {0}\nhint: the table says why")]
+pub struct NotComputed(String);
 
 /// A line of predictions on stdin.
 #[derive(Deserialize)]
@@ -107,6 +112,16 @@ pub fn run(args: &Args) -> Result<()> {
         .map(|text| Spec::parse(text))
         .collect::<Result<Vec<_>, _>>()?;
     let mut plugins = Plugins::given(&runtime, &specs)?;
+    for text in &args.metric {
+        Component::find(&runtime, &Spec::parse(text)?)?.expect(Kind::Metric)?;
+    }
+    if let Some(shaper) = plugins.shapers.first() {
+        return Err(Usage(format!(
+            "`{}` is a reward shaper: there are no rewards in `rlhf eval`\nhint: give metrics, adapters and code runners",
+            shaper.name()
+        ))
+        .into());
+    }
     if plugins.metrics.is_empty() {
         for name in ["bleu", "codebleu"] {
             plugins
@@ -167,6 +182,15 @@ pub fn run(args: &Args) -> Result<()> {
             for (system, comparisons) in systems[1..].iter().zip(&comparisons) {
                 writeln!(out, "{} against {}", system.name, systems[0].name)?;
                 write!(out, "{}", tables::comparisons(comparisons))?;
+                for metric in metrics {
+                    if !comparisons.iter().any(|one| one.metric == metric.name()) {
+                        writeln!(
+                            out,
+                            "  {:22} not compared: it takes two samples that both were scored on, and a metric that adds",
+                            metric.name()
+                        )?;
+                    }
+                }
             }
             for result in &results[0] {
                 writeln!(out, "  {}", result.signature)?;
@@ -195,6 +219,14 @@ pub fn run(args: &Args) -> Result<()> {
             let all = json!({ "systems": named, "comparisons": against });
             writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
         }
+    }
+    let missing: Vec<&str> = results[0]
+        .iter()
+        .filter(|result| result.value.is_none())
+        .map(|result| result.name.as_str())
+        .collect();
+    if !missing.is_empty() {
+        return Err(NotComputed(missing.join(", ")).into());
     }
     Ok(())
 }
@@ -228,6 +260,12 @@ fn systems(args: &Args, runtime: &Arc<Runtime>, adapters: Vec<DataAdapter>) -> R
     let mut systems: Vec<System> = Vec::new();
     for path in &args.predictions {
         let samples = if path.as_os_str() == "-" {
+            if !columns.is_empty() || args.on_bad_row == OnBadRow::Skip {
+                return Err(Usage(
+                    "--column and --on-bad-row are for files, not for stdin\nhint: put the predictions into a file".into(),
+                )
+                .into());
+            }
             read(std::io::stdin().lock(), "stdin", &args.language)?
         } else {
             if adapters_ready.is_none() {
@@ -259,12 +297,14 @@ fn same_samples(baseline: &str, first: &[Sample], name: &str, second: &[Sample])
     let differs = first
         .iter()
         .zip(second)
-        .find(|(a, b)| a.id != b.id || a.references != b.references);
+        .find(|(a, b)| a.id != b.id || a.references != b.references || a.prompt != b.prompt);
     if let Some((a, b)) = differs {
-        let what = if a.id == b.id {
-            "other references"
-        } else {
+        let what = if a.id != b.id {
             "another id"
+        } else if a.prompt != b.prompt {
+            "another prompt"
+        } else {
+            "other references"
         };
         return Err(Usage(format!(
             "`{name}`, sample `{}`: {what} than sample `{}` of `{baseline}`\nhint: systems are compared row by row",

@@ -147,21 +147,31 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     const PLUGIN: u8 = 3;
     const MISSED_TARGET: u8 = 4;
     const INTERRUPTED: u8 = 130;
+    // How a plugin is asked for is the user's, what it is and does is its own.
+    let of_plugin = |error: &crate::plugin::Error| match error {
+        crate::plugin::Error::Spec { .. } | crate::plugin::Error::Lock { .. } => WRONG_INPUT,
+        _ => PLUGIN,
+    };
     error
         .chain()
         .find_map(|cause| {
             if cause.is::<MissedTarget>() {
                 return Some(MISSED_TARGET);
             }
-            if cause.is::<crate::plugin::Error>() || cause.is::<plugin::Failed>() {
+            if let Some(error) = cause.downcast_ref::<crate::plugin::Error>() {
+                return Some(of_plugin(error));
+            }
+            if cause.is::<plugin::Failed>() || cause.is::<eval::NotComputed>() {
                 return Some(PLUGIN);
             }
             if let Some(error) = cause.downcast_ref::<pipeline::Error>() {
                 use pipeline::Error;
                 return match error {
                     Error::Interrupted { .. } => Some(INTERRUPTED),
-                    Error::Reward { .. } | Error::Abort(_) | Error::Plugin(_) => Some(PLUGIN),
-                    Error::Data(data::sources::Error::Plugin(_)) => Some(PLUGIN),
+                    Error::Reward { .. } | Error::Abort(_) => Some(PLUGIN),
+                    Error::Plugin(error) | Error::Data(data::sources::Error::Plugin(error)) => {
+                        Some(of_plugin(error))
+                    }
                     Error::Input(_)
                     | Error::Hub(_)
                     | Error::Data(_)
@@ -171,8 +181,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                 };
             }
             if let Some(error) = cause.downcast_ref::<data::sources::Error>() {
-                let is_plugin = matches!(error, data::sources::Error::Plugin(_));
-                return Some(if is_plugin { PLUGIN } else { WRONG_INPUT });
+                return Some(match error {
+                    data::sources::Error::Plugin(error) => of_plugin(error),
+                    _ => WRONG_INPUT,
+                });
             }
             let wrong_input = cause.is::<Usage>() || cause.is::<crate::config::Error>();
             wrong_input.then_some(WRONG_INPUT)

@@ -93,6 +93,10 @@ pub fn compare(
 /// all resamples' than the real one lies from 0. Neither end is ever certain:
 /// one more resample would have shown it.
 fn p_value(differences: &[f64], real: f64) -> f64 {
+    // Sacrebleu calls it significant that a system doesn't differ from itself.
+    if differences.iter().all(|value| *value == 0.0) {
+        return 1.0;
+    }
     let sizes: Vec<f64> = differences.iter().map(|value| value.abs()).collect();
     let mean = sizes.iter().sum::<f64>() / sizes.len() as f64;
     let further = sizes
@@ -108,6 +112,7 @@ mod tests {
 
     /// Reference: `_paired_bs_test` of sacrebleu 2.6.0 with these differences:
     /// `stats = abs(d) - abs(d).mean(); (sum(stats > abs(real)) + 1) / (len(d) + 1)`.
+    /// Only where nothing differs we say 1, where it says 1 / (n + 1).
     #[test]
     fn p_values_as_sacrebleu() {
         let differences = [0.5, -0.5, 2.0, 0.1, 0.0, 3.0, -2.5];
@@ -120,5 +125,6 @@ mod tests {
         ] {
             assert_eq!(p_value(&differences, real), expected, "{real}");
         }
+        assert_eq!(p_value(&[0.0; 9], 0.0), 1.0);
     }
 }

@@ -49,7 +49,7 @@ impl Plugins {
     fn with_services(runtime: &Arc<Runtime>, specs: &[Spec]) -> Result<(Self, Services), Error> {
         let mut found = Vec::with_capacity(specs.len());
         for spec in specs {
-            found.push((Component::load(runtime, &spec.resolve()?)?, spec));
+            found.push((Component::find(runtime, spec)?, spec));
         }
         let mut plugins = Self {
             metrics: Vec::new(),
@@ -99,13 +99,7 @@ impl Plugins {
     }
 
     fn add_metric(&mut self, metric: Metric, spec: &Spec) -> Result<(), plugin::Error> {
-        if let Some(other) = self.metric(metric.name()) {
-            return Err(plugin::Error::SameName {
-                name: metric.name().to_owned(),
-                first: other.component().path.clone(),
-                second: metric.component().path.clone(),
-            });
-        }
+        self.check_name(metric.name(), metric.component())?;
         let signature = Some(metric.signature());
         self.pin(metric.component(), spec, metric.name(), signature);
         self.weights
@@ -115,18 +109,34 @@ impl Plugins {
     }
 
     fn add_shaper(&mut self, shaper: RewardShaper, spec: &Spec) -> Result<(), plugin::Error> {
-        let mut others = self.shapers.iter();
-        if let Some(other) = others.find(|other| other.name() == shaper.name()) {
-            return Err(plugin::Error::SameName {
-                name: shaper.name().to_owned(),
-                first: other.component().path.clone(),
-                second: shaper.component().path.clone(),
-            });
-        }
+        self.check_name(shaper.name(), shaper.component())?;
         self.pin(shaper.component(), spec, shaper.name(), None);
         self.weights
             .push((shaper.name().to_owned(), spec.weight.unwrap_or(1.0)));
         self.shapers.push(shaper);
+        Ok(())
+    }
+
+    /// Metrics and shapers are told apart by name alone, in tables and curves.
+    fn check_name(&self, name: &str, component: &Component) -> Result<(), plugin::Error> {
+        let shaper = self.shapers.iter().find(|shaper| shaper.name() == name);
+        let other = shaper
+            .map(RewardShaper::component)
+            .or_else(|| self.metric(name).map(Metric::component));
+        if let Some(other) = other {
+            return Err(plugin::Error::SameName {
+                name: name.to_owned(),
+                first: other.path.clone(),
+                second: component.path.clone(),
+            });
+        }
+        if name == reward::TOTAL {
+            return Err(plugin::Error::Spec {
+                text: component.label(),
+                problem: format!("the name `{name}` is that of the whole reward's curve"),
+                hint: "give it another with `--plugin PATH,name=NAME`".into(),
+            });
+        }
         Ok(())
     }
 
@@ -156,7 +166,7 @@ impl Plugins {
     ) -> Result<(), plugin::Error> {
         let load = |name: &str| {
             let spec = Spec::of(name);
-            Metric::of(Component::load(runtime, &spec.resolve()?)?, &spec, services)
+            Metric::of(Component::find(runtime, &spec)?, &spec, services)
         };
         let needed: Vec<String> = self
             .shapers

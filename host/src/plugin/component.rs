@@ -10,7 +10,7 @@ use wasmtime::Engine;
 use super::bindings::Line;
 use super::limits::STACK_BYTES_MAX;
 use super::outline::{Outline, outline};
-use super::{Error, Runtime};
+use super::{Error, Runtime, Spec};
 
 /// The package of our interfaces.
 const PACKAGE: &str = "rlhf:plugin/";
@@ -88,6 +88,18 @@ impl Component {
     /// # Errors
     /// The file can't be read, is no component, or exports none of our interfaces.
     pub fn load(runtime: &Arc<Runtime>, path: &Path) -> Result<Self, Error> {
+        Self::called(runtime, None, path)
+    }
+
+    /// Finds, reads, checks and compiles what a user means.
+    ///
+    /// # Errors
+    /// There is no such file, and those of [`Component::load`].
+    pub fn find(runtime: &Arc<Runtime>, spec: &Spec) -> Result<Self, Error> {
+        Self::called(runtime, Some(&spec.path), &spec.resolve()?)
+    }
+
+    fn called(runtime: &Arc<Runtime>, called: Option<&str>, path: &Path) -> Result<Self, Error> {
         let plugin = path.display().to_string();
         let read = |source| Error::Read {
             plugin: plugin.clone(),
@@ -122,9 +134,8 @@ impl Component {
             }
         }
         let sha256 = hash(&bytes);
-        if let Some(expected) = runtime.lock().and_then(|lock| lock.expects(path))
-            && expected != sha256
-        {
+        let pinned = runtime.lock().map(|lock| lock.expects(called, path));
+        if let Some(expected) = pinned.into_iter().flatten().find(|hash| *hash != sha256) {
             return Err(Error::Changed {
                 plugin: plugin.clone(),
                 expected: expected.to_owned(),
@@ -243,7 +254,7 @@ impl Component {
 
     /// # Errors
     /// It is of another kind.
-    pub(super) fn expect(&self, expected: Kind) -> Result<(), Error> {
+    pub fn expect(&self, expected: Kind) -> Result<(), Error> {
         if self.kind == expected {
             return Ok(());
         }

@@ -11,7 +11,6 @@ use super::failure::Failure;
 use super::host::Services;
 use super::host::source::Source;
 use super::instance::Budget;
-use super::limits::FUEL_PER_CALL;
 use super::world::{Instance, Loaded, Used};
 use super::{Component, Error, Runtime, Sample};
 
@@ -91,7 +90,7 @@ impl DataAdapter {
     /// # Errors
     /// Those of [`DataAdapter::of`], or there is no such file.
     pub fn load(runtime: &Arc<Runtime>, spec: &Spec) -> Result<Self, Error> {
-        let component = Component::load(runtime, &spec.resolve()?)?;
+        let component = Component::find(runtime, spec)?;
         Self::of(component, spec, &Services::default())
     }
 
@@ -166,7 +165,7 @@ impl DataAdapter {
     fn budget(&self) -> Budget {
         let limits = &self.loaded.limits;
         Budget {
-            fuel: limits.fuel_per_sample.max(FUEL_PER_CALL),
+            fuel: limits.fuel_per_call(),
             samples: 0,
             ..Budget::for_samples(limits, ROWS_PER_CALL as usize)
         }

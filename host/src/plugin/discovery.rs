@@ -232,7 +232,9 @@ pub fn plugin_folders() -> Vec<PathBuf> {
 
 fn find(name: &str, folders: &[PathBuf]) -> Result<PathBuf, Error> {
     let path = Path::new(name);
-    if path.is_file() {
+    let is_name = path.components().count() == 1 && path.extension().is_none();
+    // A bare name is a shipped one's, whatever lies in the current folder.
+    if path.is_file() && !is_name {
         return Ok(path.to_owned());
     }
     let mut tried = Vec::new();

@@ -20,8 +20,10 @@ use super::lock::Lock;
 /// The version of wasmtime in `Cargo.toml`; a test compares the two.
 pub const VERSION: &str = "48.0.8";
 
-/// Instances that may live at once: workers times plugins, with room to spare.
-const INSTANCES_MAX: u32 = 256;
+/// Instances that may live at once: at least these, and so many for each worker,
+/// for its plugins and the programs that they run.
+const INSTANCES_MIN: u32 = 256;
+const INSTANCES_PER_WORKER: u32 = 16;
 /// Core modules, memories and tables of a component; a Rust component has
 /// three modules, interpreters have some dozens.
 const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 100;
@@ -100,13 +102,15 @@ impl Runtime {
         if let Some(engine) = engines.get(&stack_bytes) {
             return Ok(engine.clone());
         }
-        let engine = Engine::new(&config(stack_bytes, true))
+        let workers = u32::try_from(self.workers).unwrap_or(u32::MAX);
+        let instances = INSTANCES_MIN.max(workers.saturating_mul(INSTANCES_PER_WORKER));
+        let engine = Engine::new(&config(stack_bytes, Some(instances)))
             .or_else(|error| {
                 // The pool reserves address space in advance, which a tight ulimit refuses.
                 tracing::debug!(
                     "no pooling allocator ({error:#}): instances are allocated on demand"
                 );
-                Engine::new(&config(stack_bytes, false))
+                Engine::new(&config(stack_bytes, None))
             })
             .map_err(|error| Error::Engine(format!("{error:#}")))?;
         engines.insert(stack_bytes, engine.clone());
@@ -217,7 +221,7 @@ fn cached(engine: &Engine, file: &Path) -> Option<wasmtime::component::Component
     }
 }
 
-fn config(stack_bytes: usize, pooling: bool) -> Config {
+fn config(stack_bytes: usize, pooled_instances: Option<u32>) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -226,12 +230,12 @@ fn config(stack_bytes: usize, pooling: bool) -> Config {
         .max_wasm_stack(stack_bytes)
         // Nothing runs on such stacks, but wasmtime compares the two.
         .async_stack_size(stack_bytes.max(2 << 20));
-    if pooling {
+    if let Some(instances) = pooled_instances {
         let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(INSTANCES_MAX)
-            .total_core_instances(4 * INSTANCES_MAX)
-            .total_memories(INSTANCES_MAX)
-            .total_tables(2 * INSTANCES_MAX)
+        pool.total_component_instances(instances)
+            .total_core_instances(4 * instances)
+            .total_memories(instances)
+            .total_tables(2 * instances)
             .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
             .max_memories_per_component(4)
             .max_tables_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)

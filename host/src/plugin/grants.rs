@@ -169,7 +169,7 @@ pub fn check(
         };
         match grant {
             Grant::Encoder => {
-                let hint = "name a model for it with `--encoder MODEL`";
+                let hint = "runs of this version have no encoder model; leave the plugin out";
                 let encoder = services.encoder.clone();
                 put.encoder = Some(encoder.ok_or_else(|| nothing(hint))?);
             }

@@ -32,6 +32,8 @@ pub struct State {
     wasi: WasiCtx,
     output: MemoryOutputPipe,
     output_bytes_max: usize,
+    /// What had been written before the call in progress.
+    output_before: usize,
 }
 
 impl State {
@@ -64,6 +66,7 @@ impl State {
             wasi,
             output,
             output_bytes_max: limits.output_bytes_max,
+            output_before: 0,
         }
     }
 
@@ -83,10 +86,11 @@ impl State {
         self.output.contents().len() >= self.output_bytes_max
     }
 
-    /// The end of what the guest wrote, printable, on one line.
+    /// The end of what the guest wrote during this call, printable, on one line.
     pub fn output_tail(&self) -> String {
         let written = self.output.contents();
         let start = written.len().saturating_sub(OUTPUT_BYTES_SHOWN);
+        let start = start.max(self.output_before.min(written.len()));
         String::from_utf8_lossy(&written[start..])
             .trim()
             .escape_debug()
@@ -156,7 +160,7 @@ impl Budget {
     /// For a call that is not about samples, such as `describe`.
     pub fn for_call(limits: &Limits) -> Self {
         Self {
-            fuel: limits.fuel_per_sample.max(super::limits::FUEL_PER_CALL),
+            fuel: limits.fuel_per_call(),
             wall: Duration::from_millis(limits.wall_ms_per_sample),
             samples: 0,
         }
@@ -201,6 +205,7 @@ fn arm(store: &mut Store<State>, budget: Budget) -> wasmtime::Result<()> {
     state.limiter.memory_denied = false;
     state.limiter.table_denied = false;
     state.log_lines = 0;
+    state.output_before = state.output.contents().len();
     Ok(())
 }
 

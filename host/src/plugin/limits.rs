@@ -22,7 +22,8 @@ pub const MEMORY_BYTES_MAX: usize = 256 << 20;
 pub const TABLE_ELEMENTS_MAX: usize = 50_000;
 /// WebAssembly stack of a call.
 pub const STACK_BYTES_MAX: usize = 1 << 20;
-/// Bytes that a plugin may write to its stdout and stderr during one call.
+/// Bytes that an instance may write to its stdout and stderr as long as it
+/// lives: a metric's gets a successor, an adapter's reads one file.
 pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Bytes that one call may hand to the host: its result, and what it passes to host functions.
 pub const RESULT_BYTES_MAX: usize = 64 << 20;
@@ -44,9 +45,6 @@ pub const STATISTICS_MAX: usize = 4096;
 pub const EMBEDDINGS_MAX: usize = 1024;
 /// How often the clock that ends overlong calls ticks.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
-/// Fuel for describing, configuring and for each `next` of a data adapter:
-/// calls that are not about one sample.
-pub const FUEL_PER_CALL: u64 = 2 * FUEL_PER_SAMPLE;
 
 /// What memory and tables can be set to, at most: the pool is made for them.
 pub const MEMORY_BYTES_SETTABLE: usize = (4 << 30) - (64 << 10);
@@ -92,6 +90,13 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Fuel for starting, describing, configuring and for each `next` of a data
+    /// adapter, calls that are not about one sample: twice a sample's. Chosen;
+    /// an interpreter's start is well below.
+    pub fn fuel_per_call(&self) -> u64 {
+        self.fuel_per_sample.saturating_mul(2)
+    }
+
     /// Keys that `--plugin PATH,KEY=NUMBER` sets.
     pub const KEYS: [&str; 8] = [
         "fuel",

@@ -62,19 +62,38 @@ impl Lock {
                     entry.path, entry.sha256
                 )));
             }
-            plugins.insert(entry.path, entry.sha256.to_ascii_lowercase());
+            let path = if is_name(&entry.path) || entry.path.starts_with(SHIPPED) {
+                entry.path
+            } else {
+                key(&folder.join(&entry.path))
+            };
+            plugins.insert(path, entry.sha256.to_ascii_lowercase());
         }
         Ok(Some(Self { plugins }))
     }
 
-    /// Pins a plugin to these bytes.
-    pub fn pin(&mut self, path: &Path, sha256: &str) {
+    /// Pins a plugin to these bytes, by its path and by what the user called it:
+    /// another file that comes to be found under that name is refused as well.
+    pub fn pin(&mut self, called: &str, path: &Path, sha256: &str) {
         self.plugins.insert(key(path), sha256.to_owned());
+        if is_name(called) {
+            self.plugins.insert(called.to_owned(), sha256.to_owned());
+        }
     }
 
-    /// The hash that the plugin must have; `None` if it isn't listed.
-    pub fn expects(&self, path: &Path) -> Option<&str> {
-        self.plugins.get(&key(path)).map(String::as_str)
+    /// The hashes that a plugin must have: none if it isn't listed. It is looked
+    /// up by its path, by the file that a link leads to, and by what the user called it.
+    pub fn expects(&self, called: Option<&str>, path: &Path) -> impl Iterator<Item = &str> {
+        let real = path.canonicalize().ok();
+        [
+            Some(key(path)),
+            real.map(|real| key(&real)),
+            called.filter(|called| is_name(called)).map(str::to_owned),
+        ]
+        .into_iter()
+        .flatten()
+        .filter_map(|key| self.plugins.get(&key))
+        .map(String::as_str)
     }
 
     /// Writes the lock into a folder, beside and renamed.
@@ -105,20 +124,54 @@ impl Lock {
     }
 }
 
+/// What begins the entry of a shipped component.
+const SHIPPED: &str = "shipped:";
+
 /// A shipped component goes by its place in the plugin folder, wherever that
-/// is installed; any other by its path as seen from the lock.
+/// is installed; any other by its path as seen from the lock. Only the folder
+/// is resolved: a link that is put in a plugin's place has its entry.
 fn key(path: &Path) -> String {
-    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = path.file_name().unwrap_or_default();
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return path.display().to_string(),
+    };
+    let real = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
     let shipped = super::discovery::plugin_folders()
         .into_iter()
-        .filter_map(|folder| folder.canonicalize().ok());
+        .filter_map(|folder| folder.canonicalize().ok())
+        .find_map(|folder| Some(real.strip_prefix(folder).ok()?.join(name)));
+    if let Some(inside) = shipped {
+        return format!("{SHIPPED}{}", inside.display());
+    }
     let here = std::env::current_dir()
         .and_then(|here| here.canonicalize())
         .ok();
-    shipped
-        .chain(here)
-        .find_map(|folder| real.strip_prefix(folder).ok().map(Path::to_owned))
-        .unwrap_or(real)
+    let inside = here.and_then(|here| Some(real.strip_prefix(here).ok()?.join(name)));
+    inside
+        .unwrap_or_else(|| real.join(name))
         .display()
         .to_string()
+}
+
+/// Whether an entry is what a user calls a shipped plugin: `codebleu`.
+fn is_name(entry: &str) -> bool {
+    Path::new(entry).components().count() == 1 && Path::new(entry).extension().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Catches entries that never match since they are spelt otherwise.
+    #[test]
+    fn spellings_of_a_path_are_one_entry() {
+        assert_eq!(key(Path::new("src/lib.rs")), "src/lib.rs");
+        assert_eq!(key(Path::new("./src/../src/lib.rs")), "src/lib.rs");
+        let absolute = std::env::current_dir().expect("there is one");
+        assert_eq!(key(&absolute.join("src/lib.rs")), "src/lib.rs");
+        assert!(is_name("codebleu"));
+        assert!(!is_name("codebleu.wasm") && !is_name("metrics/codebleu"));
+    }
 }

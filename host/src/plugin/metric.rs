@@ -71,7 +71,7 @@ impl Metric {
     /// # Errors
     /// Those of [`Metric::of`], or there is no such file.
     pub fn load(runtime: &Arc<Runtime>, spec: &Spec) -> Result<Self, Error> {
-        let component = Component::load(runtime, &spec.resolve()?)?;
+        let component = Component::find(runtime, spec)?;
         Self::of(component, spec, &Services::default())
     }
 

@@ -96,7 +96,7 @@ pub enum Error {
         expected: String,
         found: String,
     },
-    #[error("lock `{}`: {problem}\nhint: `rlhf plugin lock PLUGIN…` writes a new one", path.display())]
+    #[error("lock `{}`: {problem}\nhint: mend it, or delete it and pin anew with `rlhf plugin lock PLUGIN…`", path.display())]
     Lock { path: PathBuf, problem: String },
     #[error(
         "plugin `{plugin}` asks for `{interface}`, which this host does not offer\nhint: {hint}"

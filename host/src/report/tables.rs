@@ -89,6 +89,13 @@ pub fn metrics(results: &[MetricResult]) -> String {
             number(result.corpus),
             number(result.mean)
         );
+        if let (None, Some(failure), true) = (
+            result.corpus,
+            &result.first_failure,
+            result.failures.is_empty(),
+        ) {
+            let _ = write!(out, "  {failure}");
+        }
         let failed: usize = result.failures.values().sum();
         if failed > 0 {
             let _ = write!(

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use crate::plugin::reward_shaper::{Context, Reward, Rollout};
 use crate::plugin::{OnFailure, RewardShaper};
 
+/// Name of the sum among the parts' curves.
+pub const TOTAL: &str = "total";
+
 /// One term of the sum.
 pub struct Part<'a> {
     pub name: &'a str,
@@ -65,9 +68,10 @@ pub fn rewards(parts: &[Part], rollouts: &[Rollout], context: &Context) -> Resul
     for part in parts {
         let rewards = part.values(rollouts, context);
         for (at, total) in totals.iter_mut().enumerate() {
-            let value = match (rewards.values[at], part.on_failure()) {
-                (Some(value), _) => Some(value),
+            let term = match (rewards.values[at], part.on_failure()) {
+                (Some(value), _) => Some(part.weight * value),
                 (None, OnFailure::Abstain) => None,
+                // As it is: a weight must not make a reward of it.
                 (None, OnFailure::Penalty(penalty)) => Some(penalty),
                 (None, OnFailure::Abort) => {
                     return Err(Abort {
@@ -77,9 +81,7 @@ pub fn rewards(parts: &[Part], rollouts: &[Rollout], context: &Context) -> Resul
                     });
                 }
             };
-            *total = total
-                .zip(value)
-                .map(|(sum, value)| sum + part.weight * value);
+            *total = total.zip(term).map(|(sum, term)| sum + term);
         }
         all.push(rewards);
     }
@@ -144,7 +146,7 @@ impl Rewards {
             *count += 1;
         };
         for total in self.totals.iter().flatten() {
-            add("total".into(), *total);
+            add(TOTAL.into(), *total);
         }
         for part in &self.parts {
             for value in part.values.iter().flatten() {
@@ -211,7 +213,7 @@ mod tests {
         assert_eq!(total(OnFailure::Abstain), Ok(vec![Some(0.0), None]));
         assert_eq!(
             total(OnFailure::Penalty(-4.0)),
-            Ok(vec![Some(0.0), Some(-1.5)])
+            Ok(vec![Some(0.0), Some(-3.5)])
         );
         assert_eq!(
             total(OnFailure::Abort).map_err(|abort| abort.to_string()),

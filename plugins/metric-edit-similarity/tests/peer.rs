@@ -69,6 +69,15 @@ fn random_texts_score_as_in_python() {
     let Some(python) = std::env::var_os("RLHF_PEER_PYTHON").map(PathBuf::from) else {
         return;
     };
+    // The other metrics' references come with the usual packages; these two don't.
+    let packages = Command::new(&python)
+        .args(["-c", "import Levenshtein, fuzzywuzzy"])
+        .stderr(Stdio::null())
+        .status();
+    if !packages.expect("RLHF_PEER_PYTHON").success() {
+        eprintln!("not compared: RLHF_PEER_PYTHON has no Levenshtein and fuzzywuzzy");
+        return;
+    }
     let mut random = Random(1);
     let pairs: Vec<(String, String)> = (0..PAIRS)
         .map(|_| {

@@ -1,7 +1,7 @@
 //! `rlhf plugin bench`: what a plugin costs, in time, fuel and memory.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use crate::cli::Usage;
 use crate::data::builtin;
+use crate::plugin::lock::Lock;
 use crate::plugin::metric::Aggregation;
 use crate::plugin::reward_shaper::{Context, Rollout};
 use crate::plugin::{
-    CodeRunner, Component, DataAdapter, Kind, Metric, RewardShaper, Runtime, Sample, Services,
-    Spec, Used, engine,
+    self, CodeRunner, Component, DataAdapter, Failure, Kind, Metric, RewardShaper, Runtime, Sample,
+    Services, Spec, Used, engine,
 };
 
 #[derive(clap::Args)]
@@ -25,11 +26,28 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// How long each measurement takes, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
     seconds: f64,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A failure on ordinary input, which ends the measurement.
+fn failed(plugin: &str, failure: Failure) -> plugin::Error {
+    plugin::Error::Call {
+        plugin: plugin.to_owned(),
+        call: "an ordinary call",
+        failure,
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (0.01..=3600.0).contains(number));
+    number.ok_or_else(|| "expected 0.01 to 3600".into())
 }
 
 /// Samples of one call, as in a run.
@@ -96,9 +114,10 @@ impl Rate {
 }
 
 fn measure(arguments: &Arguments, workers: usize) -> Result<Measured> {
-    let runtime = Runtime::new(engine::cache_folder(), workers)?;
+    let lock = Lock::of_folder(Path::new("."))?;
+    let runtime = Runtime::locked(engine::cache_folder(), workers, lock)?;
     let spec = Spec::parse(&arguments.plugin)?;
-    let component = Component::load(&runtime, &spec.resolve()?)?;
+    let component = Component::find(&runtime, &spec)?;
     match component.kind {
         Kind::Metric => metric(component, &spec, arguments),
         Kind::RewardShaper => shaper(component, &spec, arguments),
@@ -109,7 +128,7 @@ fn measure(arguments: &Arguments, workers: usize) -> Result<Measured> {
 
 /// Repeats `work`, which handles some items, for the time asked for.
 fn repeat(arguments: &Arguments, mut work: impl FnMut() -> Result<u64>) -> Result<Rate> {
-    let time = Duration::from_secs_f64(arguments.seconds.clamp(0.01, 3600.0));
+    let time = Duration::from_secs_f64(arguments.seconds);
     let start = Instant::now();
     let mut items = 0;
     while start.elapsed() < time {
@@ -143,13 +162,12 @@ fn metric(component: Component, spec: &Spec, arguments: &Arguments) -> Result<Me
         if metric.descriptor().aggregation == Aggregation::Whole {
             metric
                 .score_whole(&samples)
-                .map_err(|failure| Usage(format!("the metric failed: {failure}")))?;
+                .map_err(|failure| failed(&spec.path, failure))?;
             return Ok(samples.len() as u64);
         }
         let mut statistics = Vec::with_capacity(samples.len());
         for measured in metric.measure(&samples) {
-            let measured =
-                measured.map_err(|failure| Usage(format!("the metric failed: {failure}")))?;
+            let measured = measured.map_err(|failure| failed(&spec.path, failure))?;
             statistics.push(measured);
         }
         metric.score_samples(&statistics);
@@ -194,7 +212,7 @@ fn shaper(component: Component, spec: &Spec, arguments: &Arguments) -> Result<Me
     };
     let work = || -> Result<u64> {
         for reward in shaper.shape(&rollouts, &context) {
-            reward.map_err(|failure| Usage(format!("the shaper failed: {failure}")))?;
+            reward.map_err(|failure| failed(&spec.path, failure))?;
         }
         Ok(rollouts.len() as u64)
     };

@@ -24,7 +24,7 @@ type Facts = Vec<(&'static str, Value)>;
 pub fn run(arguments: &Arguments) -> Result<()> {
     let runtime = Runtime::new(engine::cache_folder(), 1)?;
     let spec = Spec::of(&arguments.plugin);
-    let component = Component::load(&runtime, &spec.resolve()?)?;
+    let component = Component::find(&runtime, &spec)?;
     let mut facts = about_file(&component);
     // Describing runs the guest, under its limits; a failure is worth showing, too.
     match describe(&component, &spec) {

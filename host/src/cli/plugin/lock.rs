@@ -21,8 +21,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let here = Path::new(".");
     let mut lock = Lock::of_folder(here)?.unwrap_or_default();
     for plugin in &arguments.plugins {
-        let component = Component::load(&runtime, &Spec::of(plugin).resolve()?)?;
-        lock.pin(&component.path, &component.sha256);
+        let component = Component::find(&runtime, &Spec::of(plugin))?;
+        lock.pin(plugin, &component.path, &component.sha256);
         println!("{}  {}", component.sha256, component.path.display());
     }
     let path = lock.write(here)?;

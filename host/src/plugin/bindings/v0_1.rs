@@ -360,7 +360,11 @@ pub fn shaper_descriptor(
         version: words(&raw.version),
         summary: words(&raw.summary),
         parts: raw.parts.iter().map(plain).collect::<Result<_, _>>()?,
-        needs_metrics: raw.needs_metrics,
+        needs_metrics: raw
+            .needs_metrics
+            .iter()
+            .map(plain)
+            .collect::<Result<_, _>>()?,
     })
 }
 

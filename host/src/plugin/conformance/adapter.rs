@@ -1,5 +1,7 @@
 //! Checks of data adapters.
 
+use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::{About, Check, Checking, Material, description, is_trouble};
@@ -31,14 +33,18 @@ pub(super) fn checks(
     if about.extensions.is_empty() || about.extensions.iter().any(|extension| bad(&extension)) {
         let mut check = Checking::new("");
         check.problem(
-            "extensions",
+            "",
             &about.extensions.join(", "),
             "expected at least one file name extension, each without its dot",
         );
         described.problems.extend(check.problems);
     }
     let mut checks = vec![described, odd_files(&adapter, material)?];
-    for path in &material.data {
+    let wanted = |path: &&std::path::PathBuf| {
+        let only = material.only.as_ref();
+        only.is_none_or(|only| path.display().to_string() == *only)
+    };
+    for path in material.data.iter().filter(wanted) {
         checks.push(real_file(&adapter, path));
     }
     Ok((about.name.clone(), checks))
@@ -59,12 +65,20 @@ fn read(adapter: &DataAdapter, path: &Path, batch: u32) -> Result<Rows, String> 
 /// or row by row, and never end in a trap.
 fn odd_files(adapter: &DataAdapter, material: &Material) -> Result<Check, Error> {
     let mut check = Checking::new("odd files are refused with a reason");
-    let folder = std::env::temp_dir().join(format!("rlhf-plugin-test-{}", std::process::id()));
+    let nanoseconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |time| time.as_nanos());
+    let name = format!("rlhf-plugin-test-{}-{nanoseconds:x}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
     let unwritable = |source| Error::Read {
         plugin: folder.display().to_string(),
         source,
     };
-    std::fs::create_dir_all(&folder).map_err(unwritable)?;
+    // Must be new, and ours alone: others can write to the folder it lies in.
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&folder)
+        .map_err(unwritable)?;
     let mut files: Vec<(String, Vec<u8>)> = super::odd_texts()
         .into_iter()
         .map(|(name, text)| (name.to_owned(), text.into_bytes()))
@@ -72,12 +86,8 @@ fn odd_files(adapter: &DataAdapter, material: &Material) -> Result<Check, Error>
     files.push(("bytes".into(), (0..=255).cycle().take(100_000).collect()));
     files.push(("zeros".into(), vec![0; 100_000]));
     for path in &material.data {
-        if let Ok(bytes) = std::fs::read(path) {
-            let cut = bytes.len() * 2 / 3;
-            files.push((
-                format!("{}, cut off", path.display()),
-                bytes[..cut].to_vec(),
-            ));
+        if let Ok(bytes) = beginning(path) {
+            files.push((format!("{}, cut off", path.display()), bytes));
         }
     }
     let count = files.len();
@@ -85,6 +95,7 @@ fn odd_files(adapter: &DataAdapter, material: &Material) -> Result<Check, Error>
         if material.only.as_ref().is_some_and(|only| *only != name) {
             continue;
         }
+        check.cases.push(name.clone());
         let path = folder.join("odd");
         std::fs::write(&path, &bytes).map_err(unwritable)?;
         let trouble = match adapter.open(&path, serde_json::Map::new()) {
@@ -103,10 +114,21 @@ fn odd_files(adapter: &DataAdapter, material: &Material) -> Result<Check, Error>
     Ok(check.done())
 }
 
+/// The first two thirds of a file, and not more than fit into memory easily.
+fn beginning(path: &Path) -> std::io::Result<Vec<u8>> {
+    const BYTES_MAX: u64 = 16 << 20;
+    let file = std::fs::File::open(path)?;
+    let length = (file.metadata()?.len() * 2 / 3).min(BYTES_MAX);
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// A file of the author's reads the same twice, and in batches of any size.
 fn real_file(adapter: &DataAdapter, path: &Path) -> Check {
     let mut check = Checking::new("a data file reads the same in batches of any size");
     let name = path.display().to_string();
+    check.cases.push(name.clone());
     let whole = match read(adapter, path, u32::MAX) {
         Ok(rows) => rows,
         Err(error) => {

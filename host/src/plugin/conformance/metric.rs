@@ -163,6 +163,7 @@ fn one_by_one(metric: &Metric, samples: &[Sample]) -> Scores {
 fn odd(samples: &[Sample], scores: &Scores) -> Check {
     let mut check = Checking::new("odd samples are scored, or refused with a reason");
     let mut refused = 0;
+    check.cases = samples.iter().map(|sample| sample.id.clone()).collect();
     for (sample, score) in samples.iter().zip(scores) {
         match score {
             Ok(_) => {}
@@ -402,11 +403,7 @@ fn golden(
     material: &Material,
 ) -> Result<Check, Error> {
     let mut check = Checking::new("golden cases");
-    let unreadable = |problem: String| Error::Spec {
-        text: path.display().to_string(),
-        problem,
-        hint: "cases are JSON Lines, as the SDK's `testing` describes them".into(),
-    };
+    let unreadable = |problem: String| super::unusable(path, problem);
     let text = std::fs::read_to_string(path)
         .map_err(|error| unreadable(format!("cannot read it: {error}")))?;
     let names = &Metric::of(component.clone(), spec, services)?
@@ -474,6 +471,7 @@ fn golden(
             continue;
         }
         cases += 1;
+        check.cases.push(name.clone());
         if let Err(message) = expected.compare(names, &found, tolerance) {
             check.problem(
                 &name,

@@ -33,6 +33,9 @@ pub struct Check {
     pub note: String,
     /// None if it passed.
     pub problems: Vec<Problem>,
+    /// Names of the cases it has looked at, as far as one can be run alone.
+    #[serde(skip)]
+    pub cases: Vec<String>,
 }
 
 /// Something that a run would trip over.
@@ -58,6 +61,13 @@ pub struct Material {
 }
 
 impl Report {
+    /// Whether a check has looked at the case of this name.
+    fn knows(&self, case: &str) -> bool {
+        self.checks
+            .iter()
+            .any(|check| check.cases.iter().any(|known| known == case))
+    }
+
     pub fn passed(&self) -> bool {
         self.checks.iter().all(|check| check.problems.is_empty())
     }
@@ -68,8 +78,27 @@ impl Report {
 /// # Errors
 /// It can't be loaded at all, or the author's own files can't be read.
 pub fn test(runtime: &Arc<Runtime>, spec: &Spec, material: &Material) -> Result<Report, Error> {
-    let component = Component::load(runtime, &spec.resolve()?)?;
+    let component = Component::find(runtime, spec)?;
     let kind = component.kind;
+    if let Some(cases) = &material.cases
+        && kind != Kind::Metric
+    {
+        return Err(unusable(
+            cases,
+            format!("golden cases are for metrics; this is a {kind}"),
+        ));
+    }
+    for path in &material.data {
+        if kind != Kind::DataAdapter {
+            return Err(unusable(
+                path,
+                format!("data files are for adapters; this is a {kind}"),
+            ));
+        }
+        if !path.is_file() {
+            return Err(unusable(path, "is not a file"));
+        }
+    }
     let plugin = component.label();
     // What it was granted is not there in a test; what it wasn't still refuses.
     let services = Services::refusing();
@@ -79,12 +108,19 @@ pub fn test(runtime: &Arc<Runtime>, spec: &Spec, material: &Material) -> Result<
         Kind::DataAdapter => adapter::checks(component, spec, &services, material)?,
         Kind::CodeRunner => runner::checks(component, spec, &services, material)?,
     };
-    Ok(Report {
+    let report = Report {
         plugin,
         kind: kind.to_string(),
         name,
         checks,
-    })
+    };
+    match &material.only {
+        Some(only) if !report.knows(only) => Err(unusable(
+            std::path::Path::new(only),
+            "no check has a case of this name",
+        )),
+        _ => Ok(report),
+    }
 }
 
 /// Collects the problems of one check.
@@ -92,6 +128,7 @@ struct Checking {
     name: &'static str,
     note: String,
     problems: Vec<Problem>,
+    cases: Vec<String>,
 }
 
 impl Checking {
@@ -100,6 +137,7 @@ impl Checking {
             name,
             note: String::new(),
             problems: Vec::new(),
+            cases: Vec::new(),
         }
     }
 
@@ -116,11 +154,13 @@ impl Checking {
             name,
             note,
             problems,
+            cases,
         } = self;
         Check {
             name,
             note,
             problems,
+            cases,
         }
     }
 }
@@ -130,14 +170,30 @@ fn is_trouble(failure: &Failure) -> bool {
     !matches!(failure, Failure::Plugin { .. })
 }
 
-/// Long texts are told by their beginning and their length.
+/// Long texts are told by their beginning and their length, on one line.
 fn shortened(text: &str) -> String {
     const SHOWN: usize = 160;
+    let printable = |text: &str| -> String {
+        let escape = |c: char| match c.is_control() {
+            true => c.escape_debug().collect::<String>(),
+            false => c.to_string(),
+        };
+        text.chars().map(escape).collect()
+    };
     if text.len() <= SHOWN {
-        return text.escape_debug().to_string();
+        return printable(text);
     }
     let end = text.floor_char_boundary(SHOWN);
-    format!("{}… ({} bytes)", text[..end].escape_debug(), text.len())
+    format!("{}… ({} bytes)", printable(&text[..end]), text.len())
+}
+
+/// A file of the author's that can't be used.
+fn unusable(path: &std::path::Path, problem: impl std::fmt::Display) -> Error {
+    Error::Spec {
+        text: path.display().to_string(),
+        problem: problem.to_string(),
+        hint: "see `rlhf plugin test --help`".into(),
+    }
 }
 
 /// Whether an unknown option is refused, with its name. `configure` makes a
@@ -188,7 +244,7 @@ fn description(about: &About, again: Result<(String, String), Failure>) -> Check
         && about.version.starts_with(|c: char| c.is_ascii_digit());
     if !is_version {
         check.problem(
-            "version",
+            "",
             about.version,
             "expected a version such as 1.0.0, found another text",
         );
@@ -196,21 +252,21 @@ fn description(about: &About, again: Result<(String, String), Failure>) -> Check
     let lines = about.summary.lines().count();
     if lines != 1 || about.summary.len() > 200 {
         check.problem(
-            "summary",
+            "",
             about.summary,
-            "expected one line of at most 200 bytes",
+            "expected a summary of one line of at most 200 bytes",
         );
     }
     match again {
         Ok((name, version)) if name == about.name && version == about.version => {}
         Ok((name, version)) => check.problem(
-            "before options",
+            "",
             "",
             format!(
                 "expected the same name and version with and without options, found {name} {version} without"
             ),
         ),
-        Err(failure) => check.problem("before options", "", failure.to_string()),
+        Err(failure) => check.problem("", "", failure.to_string()),
     }
     check.done()
 }

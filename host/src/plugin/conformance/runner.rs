@@ -81,6 +81,7 @@ fn programs(runner: &CodeRunner, material: &Material) -> Check {
                 continue;
             }
             count += 1;
+            check.cases.push(name.to_owned());
             if let Err(failure) = runner.check(language, &source)
                 && is_trouble(&failure)
                 && !is_limit(failure.kind())

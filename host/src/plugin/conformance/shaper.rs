@@ -120,6 +120,10 @@ fn odd_rollouts(needs_metrics: &[String]) -> Vec<Rollout> {
 fn odd(rollouts: &[Rollout], rewards: &Rewards) -> Check {
     let mut check = Checking::new("odd rollouts have a reward, an abstention or a reason");
     let (mut values, mut abstained) = (0, 0);
+    check.cases = rollouts
+        .iter()
+        .map(|rollout| rollout.sample.id.clone())
+        .collect();
     for (rollout, reward) in rollouts.iter().zip(rewards) {
         match reward {
             Ok(Reward::Value { .. }) => values += 1,

@@ -55,12 +55,11 @@ impl folder::Host for State {
 
     fn open(&mut self, path: String) -> wasmtime::Result<Result<Resource<Source>, types::Error>> {
         let opened = self.in_folder(&path, |folder, path| {
-            let file = folder.open(path)?;
-            if file.metadata()?.is_file() {
-                Source::new(file)
-            } else {
-                Err(std::io::Error::other("is not a file"))
+            // Asked first: opening a pipe would wait for somebody to write to it.
+            if !folder.metadata(path)?.is_file() {
+                return Err(std::io::Error::other("is not a file"));
             }
+            Source::new(folder.open(path)?)
         });
         match opened {
             Ok(source) => Ok(Ok(self.table.push(source)?)),
