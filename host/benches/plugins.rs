@@ -17,15 +17,20 @@ const BATCH: usize = 64;
 /// How long one measurement of a round takes.
 const TIME: Duration = Duration::from_millis(400);
 
-/// The embedded tasks' references, each against another one's.
-fn samples(count: usize) -> Vec<Sample> {
+/// The embedded tasks' references, each against another one's; `functions` of
+/// them a sample. One has two lines, ten are as long as a HumanEval solution.
+fn samples(count: usize, functions: usize) -> Vec<Sample> {
     let tasks = rlhf::data::builtin::train();
+    let code = |from: usize| -> String {
+        let references = (from..from + functions).map(|at| &*tasks[at % tasks.len()].reference);
+        references.collect::<Vec<&str>>().join("\n")
+    };
     (0..count)
         .map(|at| Sample {
             id: at.to_string(),
             prompt: tasks[at % tasks.len()].prompt.clone(),
-            response: tasks[(at + 1) % tasks.len()].reference.clone(),
-            references: vec![tasks[at % tasks.len()].reference.clone()],
+            response: code(at + 1),
+            references: vec![code(at)],
             language: "python".into(),
             tests: Vec::new(),
         })
@@ -95,7 +100,7 @@ fn line(name: &str, unit: &str, mut values: Vec<f64>) {
 fn against_native<I: MetricImplementation>(name: &str, package: &str, count: usize) {
     let metric = load(&component(package), 1);
     let native = I::configure("").expect("default options");
-    let samples = samples(count);
+    let samples = samples(count, 1);
     let natives: Vec<rlhf_sdk::Sample> = samples.iter().map(sdk_sample).collect();
     score(&metric, &samples);
     score_natively(&native, &natives);
@@ -114,7 +119,7 @@ fn against_native<I: MetricImplementation>(name: &str, package: &str, count: usi
 
 fn overhead() {
     let metric = load(&guest("host/benches/constant"), 1);
-    let samples = samples(BATCH);
+    let samples = samples(BATCH, 1);
     score(&metric, &samples);
     let rounds = (0..ROUNDS).map(|_| seconds_each(BATCH, || score(&metric, &samples)) * 1e6);
     line("overhead a sample, batch of 64", "µs", rounds.collect());
@@ -123,7 +128,7 @@ fn overhead() {
 fn scaling(package: &str, name: &str) {
     let path = component(package);
     let (one, two) = (load(&path, 1), load(&path, 2));
-    let samples = samples(1024);
+    let samples = samples(1024, 10);
     score(&one, &samples);
     score(&two, &samples);
     let ratios = (0..ROUNDS).map(|_| {

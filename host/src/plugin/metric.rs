@@ -159,14 +159,14 @@ impl Metric {
 
     /// Statistics of each sample, in their order, measured in parallel.
     pub fn measure(&self, samples: &[Sample]) -> Vec<Measured> {
-        self.loaded
-            .batch(samples, |world, store, samples| {
+        self.loaded.batch(
+            samples,
+            |world, store, samples| {
                 let samples: Vec<_> = samples.iter().map(v0_1::sample).collect();
                 world.rlhf_plugin_metric().call_measure(store, &samples)
-            })
-            .into_iter()
-            .map(|measured| self.check_statistics(measured?.map_err(v0_1::failure)?))
-            .collect()
+            },
+            |_, measured| self.check_statistics(measured.map_err(v0_1::failure)?),
+        )
     }
 
     fn check_statistics(&self, statistics: Vec<f64>) -> Measured {
@@ -195,15 +195,15 @@ impl Metric {
     }
 
     fn score(&self, statistics: &[Vec<f64>], level: Level) -> Vec<Result<Score, Failure>> {
-        self.loaded
-            .batch(statistics, |world, store, statistics| {
+        self.loaded.batch(
+            statistics,
+            |world, store, statistics| {
                 world
                     .rlhf_plugin_metric()
                     .call_score(store, statistics, level)
-            })
-            .into_iter()
-            .map(|score| v0_1::score(score?.map_err(v0_1::failure)?, &self.descriptor))
-            .collect()
+            },
+            |_, score| v0_1::score(score.map_err(v0_1::failure)?, &self.descriptor),
+        )
     }
 
     /// The score of a corpus, for metrics that do not add.

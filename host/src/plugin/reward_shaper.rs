@@ -168,19 +168,18 @@ impl RewardShaper {
     /// One reward a rollout, in their order, shaped in parallel.
     pub fn shape(&self, rollouts: &[Rollout], context: &Context) -> Vec<Result<Reward, Failure>> {
         let context = v0_1::context(context);
-        self.loaded
-            .batch(rollouts, |world, store, rollouts| {
+        self.loaded.batch(
+            rollouts,
+            |world, store, rollouts| {
                 let raw: Vec<_> = rollouts.iter().map(v0_1::rollout).collect();
                 world
                     .rlhf_plugin_reward_shaper()
                     .call_shape(store, &raw, &context)
-            })
-            .into_iter()
-            .zip(rollouts)
-            .map(|(reward, rollout)| {
-                let reward = reward?.map_err(v0_1::failure)?;
+            },
+            |rollout, reward| {
+                let reward = reward.map_err(v0_1::failure)?;
                 v0_1::reward(reward, rollout.tokens.len(), &self.descriptor)
-            })
-            .collect()
+            },
+        )
     }
 }

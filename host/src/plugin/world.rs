@@ -266,11 +266,14 @@ impl<W: World> Loaded<W> {
     /// An item's outcome depends on the item alone: a batch has the fuel of one
     /// item, and where it fails its halves are tried, down to single items, of
     /// which none is out of a limit or trapped but in a fresh instance.
-    pub fn batch<I: Sync, O: Send>(
+    ///
+    /// `finish` checks what the guest gave for an item, in the worker as well.
+    pub fn batch<I: Sync, O: Send, R: Send>(
         &self,
         items: &[I],
         call: impl Fn(&W, &mut Store<State>, &[I]) -> wasmtime::Result<Vec<O>> + Send + Sync,
-    ) -> Vec<Result<O, Failure>> {
+        finish: impl Fn(&I, O) -> Result<R, Failure> + Send + Sync,
+    ) -> Vec<Result<R, Failure>> {
         let workers = self.component.runtime.workers();
         let chunk = items
             .len()
@@ -279,26 +282,28 @@ impl<W: World> Loaded<W> {
         if workers == 1 || items.len() < SAMPLES_FOR_THREADS {
             return items
                 .chunks(SAMPLES_PER_CALL_MAX)
-                .flat_map(|chunk| self.chunk(chunk, &call))
+                .flat_map(|chunk| self.chunk(chunk, &call, &finish))
                 .collect();
         }
         let chunks: Vec<&[I]> = items.chunks(chunk).collect();
         let next = AtomicUsize::new(0);
-        let results: Vec<Mutex<Vec<Result<O, Failure>>>> =
+        let results: Vec<Mutex<Vec<Result<R, Failure>>>> =
             chunks.iter().map(|_| Mutex::default()).collect();
-        // Threads of their own: a guest that waits inside a rayon job could
-        // steal another job and deadlock.
-        std::thread::scope(|scope| {
-            for _ in 0..workers.min(chunks.len()) {
-                scope.spawn(|| {
-                    while let Some(at) =
-                        Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < chunks.len())
-                    {
-                        let done = self.chunk(chunks[at], &call);
-                        *results[at].lock().unwrap_or_else(PoisonError::into_inner) = done;
-                    }
-                });
+        let work = || {
+            while let Some(at) =
+                Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < chunks.len())
+            {
+                let done = self.chunk(chunks[at], &call, &finish);
+                *results[at].lock().unwrap_or_else(PoisonError::into_inner) = done;
             }
+        };
+        // Threads of their own, beside this one: a guest that waits inside a
+        // rayon job could steal another job and deadlock.
+        std::thread::scope(|scope| {
+            for _ in 1..workers.min(chunks.len()) {
+                scope.spawn(work);
+            }
+            work();
         });
         results
             .into_iter()
@@ -306,11 +311,12 @@ impl<W: World> Loaded<W> {
             .collect()
     }
 
-    fn chunk<I, O: Send>(
+    fn chunk<I, O: Send, R>(
         &self,
         items: &[I],
         call: &(impl Fn(&W, &mut Store<State>, &[I]) -> wasmtime::Result<Vec<O>> + Send + Sync),
-    ) -> Vec<Result<O, Failure>>
+        finish: &impl Fn(&I, O) -> Result<R, Failure>,
+    ) -> Vec<Result<R, Failure>>
     where
         I: Sync,
     {
@@ -331,12 +337,16 @@ impl<W: World> Loaded<W> {
             })
         });
         match results {
-            Ok(results) => results.into_iter().map(Ok).collect(),
+            Ok(results) => items
+                .iter()
+                .zip(results)
+                .map(|(item, result)| finish(item, result))
+                .collect(),
             Err(failure) if items.len() == 1 => vec![Err(failure)],
             Err(_) => {
                 let (first, second) = items.split_at(items.len() / 2);
-                let mut results = self.chunk(first, call);
-                results.extend(self.chunk(second, call));
+                let mut results = self.chunk(first, call, finish);
+                results.extend(self.chunk(second, call, finish));
                 results
             }
         }
