@@ -72,18 +72,7 @@ impl CodeRunner {
     /// # Errors
     /// It is no runner, asks for what no runner gets, or fails in `describe` or `configure`.
     pub fn of(component: Component, spec: &Spec, services: &Services) -> Result<Self, Error> {
-        let loaded = Loaded::<CodeRunnerPlugin>::new(component, spec, services)?;
-        let mut instance = loaded.start().map_err(loaded.failed("start"))?;
-        let budget = Budget::for_call(&loaded.limits);
-        let descriptor = loaded
-            .call(&mut instance, budget, |world, store| {
-                world.rlhf_plugin_code_runner().call_describe(store)
-            })
-            .and_then(v0_1::runner_descriptor)
-            .map_err(loaded.failed("describe"))?;
-        loaded
-            .configure(&mut instance)
-            .map_err(loaded.failed("configure"))?;
+        let (loaded, _, descriptor) = Loaded::<CodeRunnerPlugin>::ready(component, spec, services)?;
         Ok(Self {
             descriptor,
             loaded: Arc::new(loaded),

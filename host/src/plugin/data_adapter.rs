@@ -99,16 +99,8 @@ impl DataAdapter {
     /// # Errors
     /// It is no adapter, asks for what it was not granted, or fails in `describe`.
     pub fn of(component: Component, spec: &Spec, services: &Services) -> Result<Self, Error> {
-        let loaded = Loaded::<DataAdapterPlugin>::new(component, spec, services)?;
-        let mut instance = loaded.start().map_err(loaded.failed("start"))?;
-        let descriptor = loaded
-            .call(
-                &mut instance,
-                Budget::for_call(&loaded.limits),
-                |world, store| world.rlhf_plugin_data_adapter().call_describe(store),
-            )
-            .and_then(v0_1::adapter_descriptor)
-            .map_err(loaded.failed("describe"))?;
+        let (loaded, _, descriptor) =
+            Loaded::<DataAdapterPlugin>::ready(component, spec, services)?;
         Ok(Self { descriptor, loaded })
     }
 

@@ -80,18 +80,8 @@ impl Metric {
     /// # Errors
     /// It is no metric, asks for what it was not granted, or fails in `describe` or `configure`.
     pub fn of(component: Component, spec: &Spec, services: &Services) -> Result<Self, Error> {
-        let loaded = Loaded::<MetricPlugin>::new(component, spec, services)?;
-        let mut instance = loaded.start().map_err(loaded.failed("start"))?;
-        let budget = Budget::for_call(&loaded.limits);
-        loaded
-            .configure(&mut instance)
-            .map_err(loaded.failed("configure"))?;
-        let descriptor = loaded
-            .call(&mut instance, budget, |world, store| {
-                world.rlhf_plugin_metric().call_describe(store)
-            })
-            .and_then(v0_1::metric_descriptor)
-            .map_err(loaded.failed("describe"))?;
+        let (loaded, instance, descriptor) =
+            Loaded::<MetricPlugin>::ready(component, spec, services)?;
         loaded.keep(instance);
         Ok(Self {
             name: spec.name.clone().unwrap_or_else(|| descriptor.name.clone()),
@@ -106,13 +96,7 @@ impl Metric {
     /// # Errors
     /// It fails, or what it says can't be.
     pub fn describe_unconfigured(&self) -> Result<Descriptor, Failure> {
-        let mut instance = self.loaded.start()?;
-        let budget = Budget::for_call(&self.loaded.limits);
-        self.loaded
-            .call(&mut instance, budget, |world, store| {
-                world.rlhf_plugin_metric().call_describe(store)
-            })
-            .and_then(v0_1::metric_descriptor)
+        self.loaded.describe_unconfigured()
     }
 
     /// Name in reports.

@@ -6,7 +6,6 @@ use super::bindings::v0_1::{self, RewardShaperPlugin};
 use super::discovery::{OnFailure, Spec};
 use super::failure::Failure;
 use super::host::Services;
-use super::instance::Budget;
 use super::world::{Loaded, Used};
 use super::{Component, Error, Runtime, Sample};
 
@@ -107,18 +106,8 @@ impl RewardShaper {
     /// # Errors
     /// It is no shaper, asks for what it was not granted, or fails in `describe` or `configure`.
     pub fn of(component: Component, spec: &Spec, services: &Services) -> Result<Self, Error> {
-        let loaded = Loaded::<RewardShaperPlugin>::new(component, spec, services)?;
-        let mut instance = loaded.start().map_err(loaded.failed("start"))?;
-        loaded
-            .configure(&mut instance)
-            .map_err(loaded.failed("configure"))?;
-        let budget = Budget::for_call(&loaded.limits);
-        let descriptor = loaded
-            .call(&mut instance, budget, |world, store| {
-                world.rlhf_plugin_reward_shaper().call_describe(store)
-            })
-            .and_then(v0_1::shaper_descriptor)
-            .map_err(loaded.failed("describe"))?;
+        let (loaded, instance, descriptor) =
+            Loaded::<RewardShaperPlugin>::ready(component, spec, services)?;
         loaded.keep(instance);
         Ok(Self {
             name: spec.name.clone().unwrap_or_else(|| descriptor.name.clone()),
@@ -133,13 +122,7 @@ impl RewardShaper {
     /// # Errors
     /// It fails, or what it says can't be.
     pub fn describe_unconfigured(&self) -> Result<Descriptor, Failure> {
-        let mut instance = self.loaded.start()?;
-        let budget = Budget::for_call(&self.loaded.limits);
-        self.loaded
-            .call(&mut instance, budget, |world, store| {
-                world.rlhf_plugin_reward_shaper().call_describe(store)
-            })
-            .and_then(v0_1::shaper_descriptor)
+        self.loaded.describe_unconfigured()
     }
 
     /// Name in reports.

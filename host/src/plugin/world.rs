@@ -25,6 +25,8 @@ const SAMPLES_FOR_THREADS: usize = 8;
 pub(super) trait World: Sized + Send + Sync + 'static {
     const KIND: Kind;
     type Pre: Send + Sync;
+    /// What a plugin says about itself, in our own terms.
+    type Descriptor: Send;
 
     /// Puts what the world may import into a linker.
     fn link(linker: &mut Linker<State>) -> wasmtime::Result<()>;
@@ -32,6 +34,12 @@ pub(super) trait World: Sized + Send + Sync + 'static {
     fn prepare(pre: InstancePre<State>) -> wasmtime::Result<Self::Pre>;
 
     fn instantiate(pre: &Self::Pre, store: &mut Store<State>) -> wasmtime::Result<Self>;
+
+    /// What it says about itself; the inner error: what it says can't be.
+    fn describe(
+        &self,
+        store: &mut Store<State>,
+    ) -> wasmtime::Result<Result<Self::Descriptor, Failure>>;
 
     /// Options as one JSON object. Data adapters get theirs when they open a source.
     fn configure(
@@ -133,6 +141,36 @@ impl<W: World> Loaded<W> {
         })
     }
 
+    /// Loads a component, gives an instance its options and asks it to describe itself.
+    ///
+    /// # Errors
+    /// Those of [`Loaded::new`], and what went wrong in the instance, by the call.
+    pub fn ready(
+        component: Component,
+        spec: &Spec,
+        services: &Services,
+    ) -> Result<(Self, Instance<W>, W::Descriptor), Error> {
+        let loaded = Self::new(component, spec, services)?;
+        let mut instance = loaded.start().map_err(loaded.failed("start"))?;
+        loaded
+            .configure(&mut instance)
+            .map_err(loaded.failed("configure"))?;
+        let descriptor = loaded
+            .describe(&mut instance)
+            .map_err(loaded.failed("describe"))?;
+        Ok((loaded, instance, descriptor))
+    }
+
+    fn describe(&self, instance: &mut Instance<W>) -> Result<W::Descriptor, Failure> {
+        let budget = Budget::for_call(&self.limits);
+        self.call(instance, budget, |world, store| world.describe(store))?
+    }
+
+    /// What a new instance that has no options yet says about itself.
+    pub fn describe_unconfigured(&self) -> Result<W::Descriptor, Failure> {
+        self.describe(&mut self.start()?)
+    }
+
     /// What its calls have used so far.
     pub fn used(&self) -> Used {
         Used {
@@ -142,7 +180,7 @@ impl<W: World> Loaded<W> {
     }
 
     /// For the calls that come before any sample: an error that names the call.
-    pub fn failed(&self, call: &'static str) -> impl Fn(Failure) -> Error {
+    fn failed(&self, call: &'static str) -> impl Fn(Failure) -> Error {
         let plugin = self.component.label();
         move |failure| Error::Call {
             plugin: plugin.clone(),
@@ -170,7 +208,7 @@ impl<W: World> Loaded<W> {
     }
 
     /// Gives an instance the plugin's options.
-    pub fn configure(&self, instance: &mut Instance<W>) -> Result<(), Failure> {
+    fn configure(&self, instance: &mut Instance<W>) -> Result<(), Failure> {
         let budget = Budget::for_call(&self.limits);
         self.call(instance, budget, |world, store| {
             world.configure(store, &self.options)

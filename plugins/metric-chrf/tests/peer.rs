@@ -3,12 +3,12 @@
 //! Runs where `RLHF_PEER_PYTHON` names a Python that has sacrebleu 2.6.0;
 //! see `golden/README.md`. Texts are random, the same ones each time.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+#[path = "../../lib-text/tests/peer/mod.rs"]
+mod peer;
 
 use metric_chrf::Chrf;
 use metric_chrf::options::Options;
+use peer::Random;
 use rlhf_sdk::{AdditiveMetric, Level, Sample};
 use serde_json::{Value, json};
 
@@ -48,51 +48,21 @@ const WORDS: [&str; 24] = [
     "Σ𝕏",
 ];
 
-/// A linear congruential generator (Knuth's MMIX constants).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = (self.0)
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-
-    fn text(&mut self) -> String {
-        let words = 1 << self.below(8);
-        let words: Vec<&str> = (0..self.below(words) + self.below(2))
-            .map(|_| WORDS[self.below(WORDS.len())])
-            .collect();
-        words.join(if self.below(8) == 0 { "" } else { " " })
-    }
-}
-
 /// Would catch a difference that the golden cases happen not to show.
 #[test]
 fn random_texts_score_as_in_sacrebleu() {
-    let Some(python) = std::env::var_os("RLHF_PEER_PYTHON").map(PathBuf::from) else {
+    let Some(python) = peer::python() else {
         return;
     };
-    let mut random = Random(1);
+    let mut random = Random::new(&WORDS, 8);
     let pairs: Vec<(Vec<String>, String)> = (0..PAIRS)
         .map(|_| {
             let references: Vec<String> = (0..REFERENCES).map(|_| random.text()).collect();
-            // Part of a reference, so that longer sequences match.
-            let from = random.below(references[0].len() + 1);
-            let from = references[0].ceil_char_boundary(from);
-            let response = references[0][from..].to_owned() + &random.text();
+            let response = random.response(&references[0]);
             (references, response)
         })
         .collect();
 
-    let mut peer = Command::new(python)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer.py"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("RLHF_PEER_PYTHON");
-    let mut input = peer.stdin.take().expect("piped");
     let options = json!({
         "chrf2": {},
         "chrf2++": {"word_order": 2},
@@ -105,16 +75,7 @@ fn random_texts_score_as_in_sacrebleu() {
         lines += &json!({"references": references, "prediction": response}).to_string();
         lines.push('\n');
     }
-    let writer = std::thread::spawn(move || input.write_all(lines.as_bytes()));
-    let output = peer.wait_with_output().expect("peer");
-    writer.join().expect("writer").expect("all pairs read");
-    assert!(output.status.success(), "the peer failed");
-
-    let output = String::from_utf8(output.stdout).expect("JSON");
-    let mut expected: Vec<Value> = output
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
+    let mut expected = peer::ask(python, env!("CARGO_MANIFEST_DIR"), lines);
     let corpus = expected.pop().expect("corpus");
     assert_eq!(expected.len(), PAIRS);
     let check = |what: &str, found: f64, expected: &Value| {

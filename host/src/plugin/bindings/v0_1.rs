@@ -81,10 +81,11 @@ pub const VERSION: &str = "0.1.0";
 
 /// How the common part of the runtime handles a generated world.
 macro_rules! world {
-    ($world:ident, $pre:path, $kind:ident, [$($import:ident),+], |$this:ident, $store:ident, $options:ident| $configure:expr) => {
+    ($world:ident, $pre:path, $kind:ident, $interface:ident, $descriptor:ident -> $about:path, [$($import:ident),+], |$this:ident, $store:ident, $options:ident| $configure:expr) => {
         impl World for $world {
             const KIND: Kind = Kind::$kind;
             type Pre = $pre;
+            type Descriptor = $about;
 
             fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
                 $($import::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;)+
@@ -97,6 +98,13 @@ macro_rules! world {
 
             fn instantiate(pre: &Self::Pre, store: &mut Store<State>) -> wasmtime::Result<Self> {
                 pre.instantiate(store)
+            }
+
+            fn describe(
+                &self,
+                store: &mut Store<State>,
+            ) -> wasmtime::Result<Result<Self::Descriptor, Failure>> {
+                Ok($descriptor(self.$interface().call_describe(store)?))
             }
 
             fn configure(
@@ -115,6 +123,8 @@ world!(
     MetricPlugin,
     metric_plugin::MetricPluginPre<State>,
     Metric,
+    rlhf_plugin_metric,
+    metric_descriptor -> Descriptor,
     [log, encoder, sandbox],
     |world, store, options| world.rlhf_plugin_metric().call_configure(store, options)
 );
@@ -122,6 +132,8 @@ world!(
     RewardShaperPlugin,
     reward_shaper_plugin::RewardShaperPluginPre<State>,
     RewardShaper,
+    rlhf_plugin_reward_shaper,
+    shaper_descriptor -> reward_shaper::Descriptor,
     [log, encoder, sandbox],
     |world, store, options| world
         .rlhf_plugin_reward_shaper()
@@ -131,6 +143,8 @@ world!(
     DataAdapterPlugin,
     data_adapter_plugin::DataAdapterPluginPre<State>,
     DataAdapter,
+    rlhf_plugin_data_adapter,
+    adapter_descriptor -> data_adapter::Descriptor,
     [log, source, folder],
     |_world, _store, _options| Ok(Ok(()))
 );
@@ -138,6 +152,8 @@ world!(
     CodeRunnerPlugin,
     code_runner_plugin::CodeRunnerPluginPre<State>,
     CodeRunner,
+    rlhf_plugin_code_runner,
+    runner_descriptor -> code_runner::Descriptor,
     [log, candidate],
     |world, store, options| world
         .rlhf_plugin_code_runner()
@@ -169,7 +185,7 @@ pub fn failure(error: types::Error) -> Failure {
 ///
 /// # Errors
 /// A name that is none, a range that is none, an aggregation or headline that we don't know.
-pub fn metric_descriptor(raw: metric_wit::Descriptor) -> Result<Descriptor, Failure> {
+fn metric_descriptor(raw: metric_wit::Descriptor) -> Result<Descriptor, Failure> {
     let bad = |message: String| Failure::BadResult { message };
     let aggregation = match raw.aggregation.as_str() {
         "additive" => Aggregation::Additive,
@@ -277,9 +293,7 @@ pub fn score(raw: metric_wit::MetricScore, descriptor: &Descriptor) -> Result<Sc
 ///
 /// # Errors
 /// A name that is none.
-pub fn adapter_descriptor(
-    raw: adapter_wit::Descriptor,
-) -> Result<data_adapter::Descriptor, Failure> {
+fn adapter_descriptor(raw: adapter_wit::Descriptor) -> Result<data_adapter::Descriptor, Failure> {
     Ok(data_adapter::Descriptor {
         name: crate::plugin::plain_name(&raw.name)
             .map_err(|message| Failure::BadResult { message })?,
@@ -349,9 +363,7 @@ fn content(raw: adapter_wit::Content) -> Content {
 ///
 /// # Errors
 /// A name that is none, of the shaper or of a part.
-pub fn shaper_descriptor(
-    raw: shaper_wit::Descriptor,
-) -> Result<reward_shaper::Descriptor, Failure> {
+fn shaper_descriptor(raw: shaper_wit::Descriptor) -> Result<reward_shaper::Descriptor, Failure> {
     let plain = |name: &String| {
         crate::plugin::plain_name(name).map_err(|message| Failure::BadResult { message })
     };
@@ -461,7 +473,7 @@ pub fn reward(
 ///
 /// # Errors
 /// A name that is none, or no language.
-pub fn runner_descriptor(raw: runner_wit::Descriptor) -> Result<code_runner::Descriptor, Failure> {
+fn runner_descriptor(raw: runner_wit::Descriptor) -> Result<code_runner::Descriptor, Failure> {
     let bad = |message: String| Failure::BadResult { message };
     if raw.languages.is_empty() {
         return Err(bad("`describe` gives no language".into()));
