@@ -52,6 +52,30 @@ pub trait CodeRunner: Sized + 'static {
     /// # Errors
     /// The program or the function ended in another way than by returning.
     fn call(&mut self, function: &str, arguments: Vec<Value>) -> Result<Value, Outcome>;
+
+    /// Runs one test as the judge of a candidate that lives in another instance
+    /// and is reached through [`call_candidate`] only. Nothing has to be loaded;
+    /// several tests may be judged one after another, and none must see what an
+    /// earlier one left.
+    ///
+    /// The prompt is executed for its helpers where it is code of the language.
+    /// The candidate's are the functions which the prompt leaves without a body,
+    /// and those which the test uses and nobody else defines.
+    ///
+    /// The outcome is `finished` if the test passed, `exception` if it did not,
+    /// `cannot-judge` if it needs more of the candidate than values. By default
+    /// a runner can't judge at all.
+    fn judge(&mut self, language: &str, prompt: &str, test: &str) -> Outcome {
+        let _ = (language, prompt, test);
+        Outcome {
+            kind: "cannot-judge".to_owned(),
+            detail: format!(
+                "`{}` judges no tests that are code: expected input and output to compare",
+                Self::describe().name
+            ),
+            ..Outcome::default()
+        }
+    }
 }
 
 /// What a code runner says about itself.
@@ -147,8 +171,10 @@ impl PartialEq for Value {
 /// judges can import it; the host links it for judges alone.
 ///
 /// # Errors
-/// What the candidate's function raised, as an exception value, or a value
-/// that can't be one: the host passed on something that isn't a tree.
+/// What the candidate's function raised, as an exception value. A candidate
+/// that ended in another way has the outcome's kind in the place of the
+/// exception's name: `out-of-fuel`. Or a value that can't be an exception: the
+/// host passed on something that isn't a tree.
 pub fn call_candidate(function: &str, arguments: Vec<Value>) -> Result<Value, Value> {
     let arguments: Vec<values::Value> = arguments.into_iter().map(flatten).collect();
     let read = |value| {
@@ -338,6 +364,12 @@ where
             .unwrap_or_else(|error| Err(refused(error)))
             .map(flatten)
             .map_err(Into::into)
+    }
+
+    fn judge(language: String, prompt: String, test: String) -> types::Outcome {
+        with_runner::<H, _>(|runner| runner.judge(&language, &prompt, &test))
+            .unwrap_or_else(refused)
+            .into()
     }
 }
 

@@ -139,7 +139,8 @@ impl NamedValue {
 /// time and traps are seen by the host, which adds them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// `finished`, `exception`, `exit`, `syntax-error`, `out-of-memory`, `out-of-output`.
+    /// `finished`, `exception`, `exit`, `syntax-error`, `out-of-memory`, `out-of-output`;
+    /// from a call also `not-a-value`, from a judge also `cannot-judge`.
     pub kind: String,
     /// Exception's type name, or empty.
     pub exception: String,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rlhf::plugin::code_runner::Runners;
+use rlhf::plugin::code_runner::{Execution, Runners};
 use rlhf::plugin::data_adapter::Content;
 use rlhf::plugin::grants::Grant;
 use rlhf::plugin::host::encoder::{Embeddings, Frequencies, Matching};
@@ -326,6 +326,28 @@ fn runner(runtime: &Arc<Runtime>, path: &Path) {
         ("exception", "RuntimeError"),
         "{raised:?}"
     );
+    // A test that is code runs in the judge: several of them, one after another.
+    let mut judge = runner
+        .judge(program("candidate"))
+        .unwrap_or_else(|failure| panic!("{failure}"));
+    let mut judged = |language: &str, prompt: &str, test: &str| {
+        let Execution { outcome, fuel, .. } = judge.judge(language, prompt, test);
+        assert!(fuel > 0, "{outcome:?}");
+        [outcome.kind, outcome.exception]
+    };
+    assert_eq!(judged("kept", "text", "echo"), ["finished", ""]);
+    assert_eq!(
+        judged("kept", "text", "program"),
+        ["exception", "AssertionError"]
+    );
+    assert_eq!(
+        judged("kept", "candidate", "program"),
+        ["finished", ""],
+        "an earlier failure has no part in it"
+    );
+    assert_eq!(judged("kept", "", "none"), ["exception", "NameError"]);
+    assert_eq!(judged("kept", "", "!"), ["syntax-error", ""]);
+    assert_eq!(judged("klingon", "", ""), ["unsupported-language", ""]);
     // Tests of input and output are judged by comparing, on the host.
     let sandbox = Runners(vec![runner]);
     let tests = [

@@ -6,12 +6,14 @@
 
 use std::sync::Arc;
 
-use super::bindings::v0_1::{self, CodeRunnerPlugin};
+use wasmtime::Store;
+
+use super::bindings::v0_1::{self, CodeRunnerPlugin, types};
 use super::discovery::Spec;
 use super::failure::Failure;
 use super::host::sandbox::{Refusal, Sandbox, Verdict};
 use super::host::{Candidate, Services};
-use super::instance::Budget;
+use super::instance::{Budget, State};
 use super::value::Value;
 use super::world::{Instance, Loaded};
 use super::{Component, Error, Runtime};
@@ -29,7 +31,8 @@ pub struct Descriptor {
 /// What ended a program, and what it wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// As the guest tells it: `finished`, `exception`, `exit`, `syntax-error`, …
+    /// As the guest tells it: `finished`, `exception`, `exit`, `syntax-error`, …;
+    /// of a call also `not-a-value`, of a judge also `cannot-judge`.
     /// As the host saw it: `out-of-fuel`, `out-of-time`, `out-of-memory`, `stack`, `trap`, …
     pub kind: String,
     /// Exception's type name, or empty.
@@ -129,6 +132,19 @@ impl CodeRunner {
         })
     }
 
+    /// A judge: an instance that has loaded nothing and runs tests, which call
+    /// the candidate's functions. See [`Program::judge`].
+    ///
+    /// # Errors
+    /// The instance can't be made.
+    pub fn judge(&self, candidate: impl Candidate + 'static) -> Result<Program, Failure> {
+        let program = Program {
+            loaded: Arc::clone(&self.loaded),
+            instance: Some(self.loaded.configured()?),
+        };
+        Ok(program.judging(candidate))
+    }
+
     /// Compiles and runs a program to its end.
     pub fn execute(&self, language: &str, source: &str, stdin: &[u8]) -> Execution {
         match self.program(language, source) {
@@ -160,6 +176,24 @@ impl Program {
 
     /// Runs the program to its end.
     pub fn run(&mut self, stdin: &[u8]) -> Execution {
+        self.execution(|world, store| world.rlhf_plugin_code_runner().call_run(store, stdin))
+    }
+
+    /// Runs one test as the judge of the candidate. `finished` means that it
+    /// passed; several may be judged one after another.
+    pub fn judge(&mut self, language: &str, prompt: &str, test: &str) -> Execution {
+        self.execution(|world, store| {
+            world
+                .rlhf_plugin_code_runner()
+                .call_judge(store, language, prompt, test)
+        })
+    }
+
+    fn execution(
+        &mut self,
+        call: impl FnOnce(&CodeRunnerPlugin, &mut Store<State>) -> wasmtime::Result<types::Outcome>
+        + Send,
+    ) -> Execution {
         let budget = Budget::for_samples(&self.loaded.limits, 1);
         let Some(mut instance) = self.instance.take() else {
             return Execution {
@@ -168,9 +202,7 @@ impl Program {
                 memory_bytes: 0,
             };
         };
-        let result = self.loaded.call(&mut instance, budget, |world, store| {
-            world.rlhf_plugin_code_runner().call_run(store, stdin)
-        });
+        let result = self.loaded.call(&mut instance, budget, call);
         let left = instance.store.get_fuel().unwrap_or_default();
         let memory_bytes = instance.store.data().limiter.memory_bytes();
         let outcome = match result {

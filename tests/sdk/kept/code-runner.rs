@@ -5,8 +5,10 @@
 //! `syntax-error`; another language is `unsupported-language`.
 //!
 //! `candidate` calls the candidate's function of the same name and raises what
-//! that raises; only a judge has a candidate. Writes `kept code-runner
-//! configured` to the log. Imports `log` and `candidate`.
+//! that raises; only a judge has a candidate. A test names a function: it is
+//! passed if the candidate's function of that name, given the prompt, gives the
+//! prompt back. Writes `kept code-runner configured` to the log. Imports `log`
+//! and `candidate`.
 
 use rlhf_sdk::code_runner::call_candidate;
 use rlhf_sdk::{CodeRunner, Error, NoOptions, Outcome, RunnerDescriptor, Value, host};
@@ -69,6 +71,19 @@ impl CodeRunner for Kept {
                 _ => outcome("exception", "Candidate", "raised no exception"),
             }),
             other => Err(outcome("exception", "NameError", other)),
+        }
+    }
+
+    fn judge(&mut self, language: &str, prompt: &str, test: &str) -> Outcome {
+        if let Err(Error { code, message }) = self.check(language, test) {
+            return outcome(&code, "", &message);
+        }
+        let prompt = Value::Text(prompt.to_owned());
+        match call_candidate(test, vec![prompt.clone()]) {
+            Ok(result) if result == prompt => outcome("finished", "", ""),
+            Ok(_) => outcome("exception", "AssertionError", "another text"),
+            Err(Value::Exception(name, message)) => outcome("exception", &name, &message),
+            Err(_) => outcome("exception", "Candidate", "raised no exception"),
         }
     }
 }

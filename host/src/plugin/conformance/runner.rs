@@ -4,6 +4,7 @@ use super::{
     About, Check, Checking, Material, description, is_trouble, odd_texts, options_are_checked,
 };
 use crate::plugin::code_runner::Outcome;
+use crate::plugin::host::Candidate;
 use crate::plugin::value::Value;
 use crate::plugin::{CodeRunner, Component, Error, Failure, Services, Spec};
 
@@ -43,6 +44,7 @@ pub(super) fn checks(
         languages(&runner),
         programs(&runner, material),
         functions(&runner),
+        judges(&runner, material),
     ];
     Ok((about.name.clone(), checks))
 }
@@ -161,4 +163,79 @@ fn functions(runner: &CodeRunner) -> Check {
         }
     }
     check.done()
+}
+
+/// Without a candidate odd tests end in an outcome, the same one twice; a
+/// language that it doesn't run is never passed.
+fn judges(runner: &CodeRunner, material: &Material) -> Check {
+    let mut check = Checking::new("a judge ends in an outcome, the same one twice");
+    let mut count = 0;
+    let judged = |language: &str, prompt: &str, test: &str| match runner.judge(Nobody) {
+        Ok(mut judge) => [(); 2].map(|()| judge.judge(language, prompt, test).outcome),
+        Err(failure) => [(); 2].map(|()| Outcome {
+            kind: failure.kind().to_owned(),
+            detail: failure.to_string(),
+            ..Outcome::default()
+        }),
+    };
+    for (language, _) in &runner.descriptor().languages {
+        for (name, text) in odd_texts() {
+            if material.only.as_ref().is_some_and(|only| only != name) {
+                continue;
+            }
+            count += 1;
+            check.cases.push(name.to_owned());
+            for (prompt, test) in [(text.as_str(), ""), ("", text.as_str())] {
+                let [first, second] = judged(language, prompt, test);
+                let kind = first.kind.as_str();
+                if kind == "trap" || kind == "bad-result" {
+                    check.problem(name, &text, first.detail.clone());
+                } else if is_limit(kind) {
+                    // The instance is gone: there is no second time.
+                    continue;
+                } else if kind != "cannot-judge" && !KINDS.contains(&kind) {
+                    check.problem(
+                        name,
+                        &text,
+                        format!(
+                            "expected `cannot-judge` or one of {}, found the outcome `{kind}`",
+                            KINDS.join(", ")
+                        ),
+                    );
+                }
+                if first != second {
+                    check.problem(
+                        name,
+                        &text,
+                        format!(
+                            "expected the same outcome twice in one instance, found `{}` and `{}`",
+                            first.kind, second.kind
+                        ),
+                    );
+                }
+            }
+        }
+    }
+    let [other, _] = judged("klingon", "", "");
+    if other.kind == "finished" {
+        check.problem(
+            "another language",
+            "klingon",
+            "expected `cannot-judge` or `unsupported-language`, found `finished`",
+        );
+    }
+    check.note = format!("{count} tests");
+    check.done()
+}
+
+/// A candidate that defines nothing.
+struct Nobody;
+
+impl Candidate for Nobody {
+    fn call(&mut self, function: &str, _: Vec<Value>) -> Result<Value, Value> {
+        Err(Value::exception(
+            "NameError",
+            &format!("name '{function}' is not defined"),
+        ))
+    }
 }

@@ -89,4 +89,9 @@ export const codeRunner = {
     }
     return { nodes: [{ tag: "integer", val: String(called.result) }], root: 0 };
   },
+
+  judge() {
+    const detail = "tests that are code can't be judged in `rpn`";
+    return outcome({ kind: "cannot-judge", exception: "", detail, stdout: "" });
+  },
 };

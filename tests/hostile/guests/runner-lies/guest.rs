@@ -76,6 +76,10 @@ impl Guest for Raw {
             _ => answer,
         }))
     }
+
+    fn judge(_: String, _: String, _: String) -> Outcome {
+        outcome("finished")
+    }
 }
 
 fn value(nodes: Vec<Node>) -> Value {
