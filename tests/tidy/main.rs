@@ -165,6 +165,8 @@ fn plugins_meet_the_host_only_in_wit() {
         .into_iter()
         .chain([root().join("sdk")])
         .map(|folder| folder.join("Cargo.toml"))
+        // One in Python has none, and nothing that it could depend on.
+        .filter(|manifest| manifest.is_file())
     {
         let text = std::fs::read_to_string(&manifest).expect("a crate has a manifest");
         let depends = text.lines().any(|line| {
@@ -173,6 +175,21 @@ fn plugins_meet_the_host_only_in_wit() {
                 .is_some_and(|key| key.trim() == "rlhf")
         });
         assert!(!depends, "{} depends on the host", manifest.display());
+    }
+}
+
+/// Would catch a folder that no command builds.
+#[test]
+fn plugins_are_crates_or_in_python() {
+    for folder in plugin_folders() {
+        let has = |name: &str| folder.join(name).is_file();
+        let python = ["requirements.txt", "plugin.wit", "rlhf_plugin.py"].map(has);
+        let kinds = (has("Cargo.toml"), python);
+        assert!(
+            matches!(kinds, (true, [false, ..]) | (false, [true, true, true])),
+            "{}: expected a crate, or requirements.txt, plugin.wit and rlhf_plugin.py",
+            folder.display()
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! Plugins as components.
 //!
-//! A plugin is a folder `plugins/KIND-NAME` with a crate of that name. Its
-//! component lies in the target directory as `plugins/KINDS/NAME.wasm`, where
-//! `rlhf` finds it.
+//! A plugin is a folder `plugins/KIND-NAME` with a crate of that name, or with
+//! modules in Python (see `python.rs`). Its component lies in the target
+//! directory as `plugins/KINDS/NAME.wasm`, where `rlhf` finds it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::python;
 use crate::setup::{WASM_TARGET, WasmC};
 use crate::workspace::{cargo, root, run, say, shown, target_dir};
 
@@ -24,7 +25,7 @@ pub const KINDS: [(&str, &str); 4] = [
 /// A plugin of this repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plugin {
-    /// Name of its crate and folder: `metric-bleu`.
+    /// Name of its folder, and of its crate if it is one: `metric-bleu`.
     pub package: String,
     /// Where its component goes, below the plugin folder: `metrics/bleu.wasm`.
     pub component: PathBuf,
@@ -40,6 +41,16 @@ impl Plugin {
             component: Path::new(folder).join(format!("{name}.wasm")),
         })
     }
+
+    /// Where its sources lie.
+    pub fn folder(&self) -> PathBuf {
+        root().join("plugins").join(&self.package)
+    }
+
+    /// Whether cargo builds it.
+    pub fn is_crate(&self) -> bool {
+        self.folder().join("Cargo.toml").is_file()
+    }
 }
 
 /// The plugins of this repository, by name.
@@ -53,7 +64,7 @@ pub fn plugins() -> Result<Vec<Plugin>> {
         let path = entry.with_context(|| folder.display().to_string())?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if let Some(plugin) = Plugin::named(&name)
-            && path.join("Cargo.toml").is_file()
+            && (plugin.is_crate() || python::is_plugin(&path))
         {
             found.push(plugin);
         }
@@ -103,9 +114,33 @@ pub enum Output {
 /// # Errors
 /// A plugin doesn't compile.
 pub fn build(plugins: &[Plugin], compiler: &WasmC, output: Output) -> Result<Vec<PathBuf>> {
-    if plugins.is_empty() {
-        return Ok(Vec::new());
+    let crates: Vec<&Plugin> = plugins.iter().filter(|plugin| plugin.is_crate()).collect();
+    if !crates.is_empty() {
+        build_crates(&crates, compiler, output)?;
     }
+    let built = target_dir()?
+        .join("components")
+        .join(WASM_TARGET)
+        .join("plugin");
+    let folder = plugin_dir()?;
+    let mut components = Vec::new();
+    for plugin in plugins {
+        let from = if plugin.is_crate() {
+            built.join(format!("{}.wasm", plugin.package.replace('-', "_")))
+        } else {
+            python::component(&plugin.package, output)?
+        };
+        let to = folder.join(&plugin.component);
+        let bytes = fs::read(&from).with_context(|| from.display().to_string())?;
+        if place(&to, &bytes)? && output == Output::Shown {
+            say(&format!("{} ({} KiB)", to.display(), bytes.len() / 1024));
+        }
+        components.push(to);
+    }
+    Ok(components)
+}
+
+fn build_crates(plugins: &[&Plugin], compiler: &WasmC, output: Output) -> Result<()> {
     let mut command = cargo_for_components(compiler, "build")?;
     for plugin in plugins {
         command.args(["--package", &plugin.package]);
@@ -125,22 +160,7 @@ pub fn build(plugins: &[Plugin], compiler: &WasmC, output: Output) -> Result<Vec
             }
         }
     }
-    let built = target_dir()?
-        .join("components")
-        .join(WASM_TARGET)
-        .join("plugin");
-    let folder = plugin_dir()?;
-    let mut components = Vec::new();
-    for plugin in plugins {
-        let from = built.join(format!("{}.wasm", plugin.package.replace('-', "_")));
-        let to = folder.join(&plugin.component);
-        let bytes = fs::read(&from).with_context(|| from.display().to_string())?;
-        if place(&to, &bytes)? && output == Output::Shown {
-            say(&format!("{} ({} KiB)", to.display(), bytes.len() / 1024));
-        }
-        components.push(to);
-    }
-    Ok(components)
+    Ok(())
 }
 
 /// Whether the file changed. Written beside and renamed: somebody may be reading.

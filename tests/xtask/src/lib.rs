@@ -6,6 +6,7 @@
 pub mod components;
 pub mod first_party;
 pub mod one_file;
+pub mod python;
 pub mod setup;
 pub mod tasks;
 pub mod wit;

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use xtask::components::{self, Output};
 use xtask::first_party;
+use xtask::python;
 use xtask::setup::{WasmC, setup};
 use xtask::wit;
 use xtask::workspace::{cargo, root, run, say, shown, target_dir};
@@ -14,7 +15,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
 
   run [ARGS…]    set up, build everything, run `rlhf ARGS` (default: --mode fast)
   test [ARGS…]   set up, build the components, run `cargo test --workspace ARGS`
-  setup          install what is missing: the WASM target, a C compiler for components
+  setup          install what is missing: the WASM target, a C compiler for components, componentize-py
   plugins        build the components into the target directory's `plugins`
   tasks          regenerate the embedded tasks and their tokenizer
   lint           clippy with warnings as errors, natively and for components; rustfmt
@@ -56,6 +57,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         }
         "setup" => {
             setup()?;
+            python::set_up()?;
         }
         "plugins" => {
             plugins()?;
@@ -151,7 +153,8 @@ fn lint() -> Result<()> {
         .args(deny))?;
     // What an export macro expands to exists only here.
     let mut clippy = components::cargo_for_components(&compiler, "clippy")?;
-    for plugin in components::plugins()? {
+    let plugins = components::plugins()?;
+    for plugin in plugins.iter().filter(|plugin| plugin.is_crate()) {
         clippy.args(["--package", &plugin.package]);
     }
     run(clippy.args(deny))?;

@@ -3,6 +3,7 @@
 //! Two things: Rust's `wasm32-wasip2` target, and for plugins that compile C a
 //! clang with a WebAssembly back end. One on the `PATH` is used; otherwise
 //! `ziglang` from PyPI brings one, into the target directory and without root.
+//! What plugins in Python need comes the same way; see `python.rs`.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -72,7 +73,7 @@ fn wasm_target() -> Result<()> {
 
 /// Beside cargo's own output whatever `CARGO_TARGET_DIR` says, so that
 /// `.cargo/config.toml` can name the scripts for a plain `cargo build`.
-fn tools() -> PathBuf {
+pub fn tools() -> PathBuf {
     root().join("target/tools")
 }
 
@@ -275,7 +276,7 @@ fn install_zig(tools: &Path) -> Result<Compiler> {
     fs::create_dir_all(tools).with_context(|| tools.display().to_string())?;
     // Installed beside and renamed, so that what is there is whole.
     let fresh = tools.join(format!("ziglang-{}", std::process::id()));
-    let result = pip_install(tools, &fresh);
+    let result = pip_install(tools, &format!("ziglang=={ZIG_VERSION}"), &fresh);
     if result.is_ok() && !zig.is_file() {
         let _ = fs::remove_dir_all(&folder);
         // Fails if another process was first, whose copy is as good.
@@ -289,8 +290,11 @@ fn install_zig(tools: &Path) -> Result<Compiler> {
     Ok(compiler)
 }
 
-fn pip_install(tools: &Path, into: &Path) -> Result<()> {
-    let package = format!("ziglang=={ZIG_VERSION}");
+/// Installs a package from PyPI into a folder of its own.
+///
+/// # Errors
+/// There is no Python with pip or venv, or no network.
+pub fn pip_install(tools: &Path, package: &str, into: &Path) -> Result<()> {
     let install = |python: &OsStr| {
         let mut command = Command::new(python);
         command
@@ -306,7 +310,7 @@ fn pip_install(tools: &Path, into: &Path) -> Result<()> {
             ])
             .args(["--no-deps", "--only-binary", ":all:", "--target"])
             .arg(into)
-            .arg(&package);
+            .arg(package);
         run(&mut command)
     };
     let has_pip = Command::new("python3")
