@@ -12,9 +12,13 @@
 //! with options as `--plugin` has them (`memory=32M,config={"how":"nan"}`).
 //! `load: …` is how the error begins with which the guest is refused, `GUEST`
 //! being its path; `passes` means that the host has nothing to report.
+//!
+//! `programs/` are programs that the Python runner is given; see `programs.rs`.
 
 mod harness;
+mod humaneval;
 mod limits;
 mod load;
+mod programs;
 mod samples;
 mod worlds;

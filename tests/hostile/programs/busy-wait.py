@@ -1,0 +1,6 @@
+import time
+
+end = time.time() + 0.01
+while time.time() < end:
+    pass
+print('waited')

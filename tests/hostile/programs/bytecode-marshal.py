@@ -1,0 +1,3 @@
+import marshal
+
+marshal.loads(b"c" + bytes(range(256)) * 4)

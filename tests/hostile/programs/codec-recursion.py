@@ -1,0 +1,4 @@
+import codecs
+
+codecs.register(lambda name: codecs.lookup(name + "x"))
+"x".encode("none")

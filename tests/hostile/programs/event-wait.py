@@ -1,0 +1,3 @@
+import threading
+
+print(threading.Event().wait(timeout=3600))

@@ -1,0 +1,4 @@
+import sys
+
+sys.excepthook = lambda *given: print('hooked')
+raise ValueError

@@ -1,0 +1,4 @@
+def f(x):
+    y = {}
+    y[1] = y
+    return y

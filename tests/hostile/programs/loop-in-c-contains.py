@@ -1,0 +1,3 @@
+from itertools import repeat
+
+print(1 in repeat(0))

@@ -1,0 +1,4 @@
+# One call of a builtin that never comes back.
+from itertools import count
+
+sum(count())

@@ -1,0 +1,7 @@
+class Endless:
+    def __del__(self):
+        while True:
+            pass
+
+
+Endless()

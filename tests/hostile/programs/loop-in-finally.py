@@ -1,0 +1,9 @@
+def spin():
+    try:
+        return 1
+    finally:
+        while True:
+            pass
+
+
+spin()

@@ -1,0 +1,7 @@
+class Endless:
+    def __hash__(self):
+        while True:
+            pass
+
+
+{Endless()}

@@ -1,0 +1,3 @@
+from itertools import product
+
+product(range(10**6), repeat=10)

@@ -1,0 +1,2 @@
+print('a\x00b')
+exec('x\x00y')

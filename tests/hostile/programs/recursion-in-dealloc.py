@@ -1,0 +1,5 @@
+x = []
+for _ in range(10**5):
+    x = [x]
+del x
+print('freed')

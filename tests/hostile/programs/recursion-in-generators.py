@@ -1,0 +1,5 @@
+def g(n):
+    yield from g(n + 1)
+
+
+list(g(0))

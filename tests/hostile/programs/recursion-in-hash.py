@@ -1,0 +1,4 @@
+x = ()
+for _ in range(10**5):
+    x = (x,)
+hash(x)

@@ -1,0 +1,6 @@
+import pickle
+
+x = []
+for _ in range(10**5):
+    x = [x]
+pickle.dumps(x)

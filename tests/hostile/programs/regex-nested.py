@@ -1,0 +1,3 @@
+import re
+
+re.search(r"(.*)*(.*)*(.*)*x", "y" * 200)

@@ -1,0 +1,3 @@
+import select
+
+print(select.select([], [], [], 3600))

@@ -1,0 +1,2 @@
+print('\ud800', '\udfff')
+raise ValueError('\ud800')
