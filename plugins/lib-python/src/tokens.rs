@@ -6,7 +6,7 @@
 //! they start and end, in characters. Names, numbers, operators, closing
 //! dedents and stray characters are all `Other`: nobody here tells them apart.
 
-use crate::python_words::is_word;
+use crate::words::is_word;
 
 /// Columns to which a tab advances (`tabsize`).
 const TAB_COLUMNS: usize = 8;
