@@ -31,7 +31,7 @@ pub fn remove_from_python(source: &str) -> Result<String, Failure> {
             Kind::String => {
                 !matches!(previous, Kind::Indent | Kind::Newline) && token.start.column > 0
             }
-            Kind::Newline | Kind::Indent | Kind::Other => true,
+            _ => true,
         };
         if kept {
             rebuilt.push_str(token.text);
