@@ -55,6 +55,8 @@ pub struct Token<'a> {
     pub text: &'a str,
     /// The line it stands on, or all lines of a string; empty for what only the end of the source implies.
     pub line: &'a str,
+    /// Where that line starts in the source, in bytes.
+    pub line_offset: usize,
     /// Where the text starts in the source, in bytes.
     pub offset: usize,
     /// Its first character.
@@ -121,6 +123,7 @@ pub fn tokenize_lines<'a>(
                     kind: Kind::String,
                     text: &source[string.offset..begin + end],
                     line: &source[string.line..offset],
+                    line_offset: string.line,
                     offset: string.offset,
                     start: string.start,
                     end: line.position(end),
@@ -134,6 +137,7 @@ pub fn tokenize_lines<'a>(
                     text: &source[string.offset..offset],
                     // Its last line is missing in the reference as well.
                     line: &source[string.line..begin],
+                    line_offset: string.line,
                     offset: string.offset,
                     start: string.start,
                     end: line.position(text.len()),
@@ -262,6 +266,7 @@ pub fn tokenize_lines<'a>(
             kind: Kind::Newline,
             text: "",
             line: "",
+            line_offset: offset,
             offset,
             start,
             end,
@@ -277,6 +282,7 @@ pub fn tokenize_lines<'a>(
             kind,
             text: "",
             line: "",
+            line_offset: offset,
             offset,
             start: end,
             end,
@@ -401,6 +407,7 @@ impl<'a> Line<'a> {
             kind,
             text,
             line: self.text,
+            line_offset: self.offset,
             offset,
             start,
             end: self.position(end),

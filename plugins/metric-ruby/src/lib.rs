@@ -1,0 +1,3 @@
+pub mod complexity;
+mod fstring;
+pub mod style;
