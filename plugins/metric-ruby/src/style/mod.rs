@@ -53,7 +53,9 @@ pub fn violations(source: &str) -> Counts {
         if past_end {
             return;
         }
-        checker.read_up_to(token.end.line);
+        // What only the end implies comes after the end was looked for.
+        let implied = token.kind == Kind::Newline && token.line.is_empty();
+        checker.read_up_to(token.end.line + usize::from(implied));
         // A long line has many tokens.
         if !std::ptr::eq(token.line, previous_line) {
             line_has_noqa = has_noqa(token.line);
