@@ -247,19 +247,18 @@ fn whitespace_before_comment(tokens: &[Token], counts: &mut Counts) {
             "" | "#" | ":" | "#:" => None,
             symbol => Some(symbol.trim_start_matches('#').chars().next().unwrap_or('#')),
         };
+        if is_inline {
+            if bad_prefix.is_some() || comment.starts_with([' ', '\t', '\u{a0}']) {
+                counts.add(Code::E262);
+            }
+            continue;
+        }
         match bad_prefix {
-            _ if is_inline => {
-                if bad_prefix.is_some() || comment.starts_with([' ', '\t', '\u{a0}']) {
-                    counts.add(Code::E262);
-                }
-            }
             None => {}
+            // The first line may say what runs the program.
             Some('!') if start.line == 1 => {}
-            Some('#') => {
-                if !comment.is_empty() {
-                    counts.add(Code::E266);
-                }
-            }
+            Some('#') if comment.is_empty() => {}
+            Some('#') => counts.add(Code::E266),
             Some(_) => counts.add(Code::E265),
         }
     }
