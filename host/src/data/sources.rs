@@ -286,7 +286,9 @@ fn bad_rows(path: &str, bad: &[RowError], count: usize) -> Error {
 impl Dataset {
     fn add(&mut self, row: Row, path: &Path) {
         let Row {
-            origin, content, ..
+            origin,
+            content,
+            extra,
         } = row;
         match content {
             Content::Demonstration { prompt, response } => {
@@ -322,7 +324,7 @@ impl Dataset {
                 references,
                 tests,
             } => self.tasks.push(Task {
-                id: format!("row-{}", origin.row),
+                id: task_id(&extra).unwrap_or_else(|| format!("row-{}", origin.row)),
                 prompt,
                 references,
                 tests,
@@ -330,4 +332,14 @@ impl Dataset {
             Content::Prediction(_) => unreachable!("`read` refuses it"),
         }
     }
+}
+
+/// What a data set calls a task. Records of evaluations have no field for it.
+fn task_id(extra: &[(String, String)]) -> Option<String> {
+    let column = |name: &str| {
+        let mut columns = extra.iter();
+        let (_, text) = columns.find(|(column, _)| column.eq_ignore_ascii_case(name))?;
+        (!text.trim().is_empty()).then(|| text.clone())
+    };
+    ["id", "task_id", "problem_id"].into_iter().find_map(column)
 }

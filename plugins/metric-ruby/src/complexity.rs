@@ -52,7 +52,7 @@ impl Complexity {
     /// Of a text that compiles; of another one the numbers mean nothing.
     #[must_use]
     pub fn of(source: &str) -> Self {
-        let source = with_line_feeds(source);
+        let source = normalised(source);
         let mut walk = Walk::new();
         let mut line = Vec::new();
         // An error of the tokeniser means that the text doesn't compile.
@@ -355,13 +355,20 @@ impl Walk {
     }
 }
 
-/// Python's parser takes every line end for a line feed, its tokeniser does not.
-fn with_line_feeds(source: &str) -> Cow<'_, str> {
+/// The source as Python's parser takes it where its tokeniser takes it
+/// otherwise: every line end is a line feed, and a line that is nothing but a
+/// backslash says nothing about indentation.
+fn normalised(source: &str) -> Cow<'_, str> {
+    let mut source: Cow<str> = source.into();
     if source.contains('\r') {
-        source.replace("\r\n", "\n").replace('\r', "\n").into()
-    } else {
-        source.into()
+        source = source.replace("\r\n", "\n").replace('\r', "\n").into();
     }
+    const EMPTY: &str = "\\\n";
+    if source.starts_with(EMPTY) || source.contains("\n\\\n") {
+        let lines = source.split_inclusive('\n').filter(|line| *line != EMPTY);
+        source = lines.collect::<String>().into();
+    }
+    source
 }
 
 fn block(letter: char, name: String, complexity: usize) -> Block {
