@@ -227,12 +227,17 @@ fn ends_line(token: &Token) -> bool {
         || skip_blanks(rest_of_line(token)) == "\\\n"
 }
 
-/// The line behind a token, if it stands on one line.
+/// `token.line[token.end[1]:]`: the line behind a token. Of a token on several
+/// lines it is something else, which a string that isn't closed can show.
 fn rest_of_line<'a>(token: &Token<'a>) -> &'a str {
-    if token.start.line != token.end.line {
-        return "";
-    }
-    let behind = token.offset + token.text.len() - token.line_offset;
+    let behind = if token.start.line == token.end.line {
+        token.offset + token.text.len() - token.line_offset
+    } else {
+        let mut columns = token.line.char_indices();
+        columns
+            .nth(token.end.column)
+            .map_or(usize::MAX, |(at, _)| at)
+    };
     token.line.get(behind..).unwrap_or_default()
 }
 
