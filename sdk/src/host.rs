@@ -286,6 +286,24 @@ pub struct Verdict {
     pub failures: Vec<String>,
 }
 
+impl Verdict {
+    /// A verdict with one reason for each test that failed.
+    ///
+    /// ```
+    /// let verdict = rlhf_sdk::host::Verdict::new(2, vec!["3 != 4".to_owned()]);
+    /// assert_eq!((verdict.total, verdict.passed), (3, 2));
+    /// ```
+    #[must_use]
+    pub fn new(passed: u32, failures: Vec<String>) -> Self {
+        let failed = u32::try_from(failures.len()).unwrap_or(u32::MAX);
+        Self {
+            total: passed.saturating_add(failed),
+            passed,
+            failures,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

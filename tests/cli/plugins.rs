@@ -28,6 +28,8 @@ fn shipped_plugins_pass_the_conformance_kit() {
         ("chrf", None),
         ("exact-match", None),
         ("edit-similarity", None),
+        ("ruby", None),
+        ("unit-tests", None),
         ("targets", None),
         ("length", None),
         ("csv", Some("rows.csv")),

@@ -162,15 +162,11 @@ impl testing::Sandbox for Marked {
         candidate: &str,
         tests: &[String],
     ) -> Result<host::Verdict, Error> {
-        let passed = tests
-            .iter()
-            .filter(|test| candidate.contains(*test))
-            .count();
-        Ok(host::Verdict {
-            total: u32::try_from(tests.len()).expect("few tests"),
-            passed: u32::try_from(passed).expect("few tests"),
-            failures: Vec::new(),
-        })
+        let (passed, failed): (Vec<&String>, Vec<&String>) =
+            tests.iter().partition(|test| candidate.contains(*test));
+        let passed = u32::try_from(passed.len()).expect("few tests");
+        let failures = failed.into_iter().cloned().collect();
+        Ok(host::Verdict::new(passed, failures))
     }
 }
 
