@@ -69,7 +69,7 @@ fn invalid_escapes(tokens: &[Token], counts: &mut Counts) {
             continue;
         }
         let mut rest = token.text;
-        while let Some(at) = rest.find('\\') {
+        while let Some(at) = rest.bytes().position(|byte| byte == b'\\') {
             let mut chars = rest[at + 1..].chars();
             let escaped = chars.next();
             if escaped.is_some_and(|c| !"\n\\'\"abfnrtv01234567xNuU".contains(c)) {

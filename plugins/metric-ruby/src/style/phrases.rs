@@ -141,24 +141,44 @@ fn whitespace_around_keywords(line: &str, counts: &mut Counts) {
 }
 
 fn whitespace_around_operator(line: &str, counts: &mut Counts) {
+    let is_operator = |byte: &u8| {
+        matches!(
+            byte,
+            b'-' | b'+' | b'*' | b'/' | b'|' | b'!' | b'<' | b'=' | b'>' | b'%' | b'&' | b'^'
+        )
+    };
+    let bytes = line.as_bytes();
+    // Everything up to here is matched, or can't be the character before an operator.
+    let mut matched = 0;
     let mut at = 0;
-    while let Some(first) = line[at..].chars().next() {
-        at += first.len_utf8();
-        if first == ',' || is_whitespace(first) {
+    while at < bytes.len() {
+        let length = match bytes[at..]
+            .iter()
+            .take_while(|&byte| is_operator(byte))
+            .count()
+        {
+            0 if bytes[at..].starts_with(b":=") => 2,
+            length => length,
+        };
+        if length == 0 {
+            at += 1;
             continue;
         }
-        let before = leading_blanks(&line[at..]);
-        let rest = &line[at + before.len()..];
-        let is_operator = |c: char| "-+*/|!<=>%&^".contains(c);
-        let mut length = rest.find(|c| !is_operator(c)).unwrap_or(rest.len());
-        if length == 0 && rest.starts_with(":=") {
-            length = 2;
-        }
-        if length > 0 {
-            let after = leading_blanks(&rest[length..]);
+        // Before it stands a character that is neither a comma nor whitespace.
+        let first = strip_end(&line[matched..at]);
+        let before = &line[matched + first.len()..at];
+        if !first.is_empty() && !first.ends_with(',') {
+            let after = leading_blanks(&line[at + length..]);
             count_gap(before, Code::E223, Code::E221, counts);
             count_gap(after, Code::E224, Code::E222, counts);
-            at += before.len() + length + after.len();
+            at += length + after.len();
+            matched = at;
+        } else if length > 1 {
+            // The operator's first character is the one before the rest of it.
+            matched = at;
+            at += 1;
+        } else {
+            at += 1;
         }
     }
 }
@@ -272,7 +292,7 @@ fn comparison_to_singleton(line: &str, counts: &mut Counts) {
 /// `\b(?<!is\s)(not)\s+[^][)(}{ ]+\s+(in|is)\s`, the first match.
 fn comparison_negative(line: &str, counts: &mut Counts) {
     let mut from = 0;
-    while let Some(at) = line[from..].find("not").map(|at| from + at) {
+    while let Some(at) = position(line, b"not", from) {
         from = at + 3;
         if line[..at].ends_with(is_word) || follows_is(&line[..at]) {
             continue;
@@ -285,6 +305,13 @@ fn comparison_negative(line: &str, counts: &mut Counts) {
             return;
         }
     }
+}
+
+/// `line.find(word, from)`, for short lines.
+fn position(line: &str, word: &[u8], from: usize) -> Option<usize> {
+    let rest = line.as_bytes().get(from..)?;
+    let found = rest.windows(word.len()).position(|window| window == word);
+    found.map(|at| from + at)
 }
 
 /// `(?<=is\s)`.

@@ -53,8 +53,12 @@ pub fn expand_indent(line: &str) -> usize {
 /// Whether `# noqa` or `# nopep8` stands in the text.
 pub fn has_noqa(text: &str) -> bool {
     let mut rest = text;
-    while let Some(at) = rest.find("# ") {
-        rest = &rest[at + 2..];
+    while let Some(at) = rest.bytes().position(|byte| byte == b'#') {
+        rest = &rest[at + 1..];
+        let Some(behind) = rest.strip_prefix(' ') else {
+            continue;
+        };
+        rest = behind;
         for word in ["noqa", "nopep8"] {
             let found = rest.as_bytes().get(..word.len());
             if found.is_some_and(|found| found.eq_ignore_ascii_case(word.as_bytes()))
@@ -76,12 +80,31 @@ pub fn is_identifier(text: &str) -> bool {
 pub fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut at = 0;
     std::iter::from_fn(move || {
-        let start = at + text[at..].find(is_word)?;
-        let rest = &text[start..];
-        let word = &rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())];
-        at = start + word.len();
-        Some((start, word))
+        let start = skip(text, at, |inside| !inside);
+        at = skip(text, start, |inside| inside);
+        (start < at).then(|| (start, &text[start..at]))
     })
+}
+
+/// Where the characters of words from `at` on end, or those of no words, as `wanted` says.
+fn skip(text: &str, at: usize, wanted: impl Fn(bool) -> bool) -> usize {
+    let mut at = at;
+    while let Some(&byte) = text.as_bytes().get(at) {
+        // Most texts are plain ASCII: decode characters only where there are others.
+        let (inside, width) = if byte.is_ascii() {
+            (byte.is_ascii_alphanumeric() || byte == b'_', 1)
+        } else {
+            let Some(c) = text[at..].chars().next() else {
+                break;
+            };
+            (is_word(c), c.len_utf8())
+        };
+        if !wanted(inside) {
+            break;
+        }
+        at += width;
+    }
+    at
 }
 
 /// `text` without the word at its start, if it starts with this one.
