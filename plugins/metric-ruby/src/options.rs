@@ -15,7 +15,7 @@ pub enum Rules {
 }
 
 /// Options as they are written.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Weights of syntax, complexity, style and execution; default 0.4, 0.2, 0.2, 0.2.
@@ -24,25 +24,12 @@ pub struct Options {
     pub compat: Rules,
     /// `auto` (default), `completion` or `program`.
     pub candidate: Form,
-    /// Whether code is taken out of Markdown; default true.
+    /// Whether code is taken out of Markdown; default false.
     pub fences: bool,
     /// Whether execution is the fraction of tests passed, not all or nothing; default false.
     pub fraction: bool,
     /// Whether each violation's count is a component; default false.
     pub details: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            weights: None,
-            compat: Rules::default(),
-            candidate: Form::default(),
-            fences: true,
-            fraction: false,
-            details: false,
-        }
-    }
 }
 
 /// How much each part counts.
@@ -151,7 +138,7 @@ mod tests {
         let options = Options::default();
         assert_eq!(
             options.signature(&Weights::default()),
-            "weights:0.4,0.2,0.2,0.2|mode:reference|candidate:auto|fences:yes|tests:all|ref:radon-6.0.1,pycodestyle-2.15.0"
+            "weights:0.4,0.2,0.2,0.2|mode:reference|candidate:auto|fences:no|tests:all|ref:radon-6.0.1,pycodestyle-2.15.0"
         );
     }
 }

@@ -29,7 +29,9 @@ pub struct Parts {
     pub style: f64,
     /// 1 if the program finished, or passed its tests.
     pub execution: f64,
-    /// radon's numbers; all 0 if the code doesn't compile.
+    /// Whether there is something to run: code that compiles, and not only comments.
+    pub is_program: bool,
+    /// radon's numbers; all 0 if there is no program.
     pub cyclomatic: Cyclomatic,
     /// pycodestyle's numbers, whether or not the code compiles.
     pub violations: Counts,
@@ -63,7 +65,7 @@ impl Parts {
             Err(error) => return Err(error),
         };
         let mut parts = Self::of_text(&candidate, options.compat, compiles);
-        if parts.syntax > 0.0 {
+        if parts.is_program {
             parts.execution = execution(sample, &candidate, options.fraction, sandbox)?;
         }
         Ok(parts)
@@ -82,38 +84,39 @@ impl Parts {
         if candidate.is_completion {
             violations = violations.without(&self::violations(candidate.before));
         }
-        let written = Complexity::of(candidate.written);
-        // A text without a statement compiles, and nothing is wrong with it, and it is no program.
-        let counts = compiles && written.statements.lines > 0;
         let mut parts = Self {
+            syntax: f64::from(u8::from(compiles)),
             violations,
             ..Self::default()
         };
         if rules == Rules::Seed {
             parts.style = seed::style(candidate.written).score;
         }
-        if counts {
-            let complexity = if candidate.is_completion {
-                Complexity::of(&read)
-            } else {
-                written
-            };
-            parts.syntax = 1.0;
-            parts.cyclomatic = Cyclomatic {
-                blocks: complexity.blocks.len(),
-                total: complexity.total(),
-                maximum: complexity.maximum(),
-            };
-            match rules {
-                Rules::Reference => {
-                    parts.complexity = complexity_score(parts.cyclomatic.maximum);
-                    parts.style = style_score(&parts.violations, candidate.written);
-                }
-                Rules::Seed => parts.complexity = seed::complexity(&complexity.statements),
+        if !compiles {
+            return parts;
+        }
+        let written = Complexity::of(candidate.written);
+        // A text without a statement compiles, and nothing is wrong with it, and it is no program.
+        parts.is_program = written.statements.lines > 0 || rules == Rules::Seed;
+        if !parts.is_program {
+            return parts;
+        }
+        let complexity = if candidate.is_completion {
+            Complexity::of(&read)
+        } else {
+            written
+        };
+        parts.cyclomatic = Cyclomatic {
+            blocks: complexity.blocks.len(),
+            total: complexity.total(),
+            maximum: complexity.maximum(),
+        };
+        match rules {
+            Rules::Reference => {
+                parts.complexity = complexity_score(parts.cyclomatic.maximum);
+                parts.style = style_score(&parts.violations, candidate.written);
             }
-        } else if compiles && rules == Rules::Seed {
-            parts.syntax = 1.0;
-            parts.complexity = seed::complexity(&written.statements);
+            Rules::Seed => parts.complexity = seed::complexity(&complexity.statements),
         }
         parts
     }
