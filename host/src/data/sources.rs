@@ -343,3 +343,24 @@ fn task_id(extra: &[(String, String)]) -> Option<String> {
     };
     ["id", "task_id", "problem_id"].into_iter().find_map(column)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Would catch tasks that lose their name, by which samples are found.
+    #[test]
+    fn tasks_keep_their_id() {
+        let check = |extra: &[(&str, &str)], expected: Option<&str>| {
+            let extra: Vec<(String, String)> = extra
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+                .collect();
+            assert_eq!(task_id(&extra).as_deref(), expected);
+        };
+        check(&[("task_id", "HumanEval/0")], Some("HumanEval/0"));
+        check(&[("Task_ID", "11"), ("id", "a")], Some("a"));
+        check(&[("id", " "), ("problem_id", "7")], Some("7"));
+        check(&[("level", "easy")], None);
+    }
+}
