@@ -26,6 +26,7 @@ pub mod testing;
 #[doc(hidden)]
 pub mod bindings;
 mod component;
+mod task_tests;
 mod types;
 
 pub use code_runner::{CodeRunner, RunnerDescriptor, Value};

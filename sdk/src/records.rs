@@ -15,6 +15,15 @@
 //! | --- | --- |
 //! | `response`, `prediction`, `completion` or `generation`; maybe `prompt`, `reference` or `references`, `test` or `tests`, `id` or `task_id`, `language` | prediction |
 //!
+//! Data sets of programming tasks are read as they are, by the columns that
+//! give them away; what they call otherwise fills these fields:
+//!
+//! | columns | as in | tests | prompt | references | id |
+//! | --- | --- | --- | --- | --- | --- |
+//! | `test` and `entry_point` | HumanEval | `test`, followed by `check(ENTRY_POINT)` | | `canonical_solution` | `task_id` |
+//! | `test_list` | MBPP | each of `test_list`, after `test_setup_code` or `test_imports` | `text` | `code` | `task_id` |
+//! | `input_output` | APPS | its cases of input and output, see [`tests_of`] | `question` | | `problem_id` |
+//!
 //! Columns of other names, or of no use to the record, become
 //! [`Row::extra`](crate::Row::extra). The option `columns` says where a field
 //! is found if not under its own name: `{"prompt": "question"}`.
@@ -24,6 +33,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::data_adapter::{Content, Origin, RowError};
+use crate::task_tests::completed;
+pub use crate::task_tests::tests_of;
 use crate::types::{Error, one_of};
 
 /// What a row is to be read as.
@@ -77,11 +88,18 @@ impl Kind {
         match self {
             Self::Comparison | Self::Demonstration => &[],
             Self::Rating => &[Field::Logits],
-            Self::Evaluation => &[Field::References, Field::Tests],
+            Self::Evaluation => &[
+                Field::References,
+                Field::Tests,
+                Field::EntryPoint,
+                Field::TestSetup,
+            ],
             Self::Prediction => &[
                 Field::Prompt,
                 Field::References,
                 Field::Tests,
+                Field::EntryPoint,
+                Field::TestSetup,
                 Field::Id,
                 Field::Language,
             ],
@@ -91,7 +109,7 @@ impl Kind {
     fn fits(self, fields: &[Field]) -> bool {
         let has = |field: &Field| fields.contains(field);
         self.required().iter().all(has)
-            && (self != Self::Evaluation || self.optional().iter().any(has))
+            && (self != Self::Evaluation || has(&Field::References) || has(&Field::Tests))
     }
 
     fn uses(self, field: Field) -> bool {
@@ -101,7 +119,7 @@ impl Kind {
 
 /// What a column can fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Field {
     /// What is asked.
     Prompt,
@@ -122,6 +140,10 @@ pub enum Field {
     /// Test code or input/output cases; a prediction's column may be called
     /// `test` as well.
     Tests,
+    /// What the tests call: the argument of HumanEval's `check`.
+    EntryPoint,
+    /// Code that goes before each test.
+    TestSetup,
     /// What a prediction is known by; the column may be called `task_id` as well.
     Id,
     /// Programming language of a prediction.
@@ -129,7 +151,7 @@ pub enum Field {
 }
 
 impl Field {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Prompt,
         Self::Response,
         Self::Chosen,
@@ -138,6 +160,8 @@ impl Field {
         Self::Logits,
         Self::References,
         Self::Tests,
+        Self::EntryPoint,
+        Self::TestSetup,
         Self::Id,
         Self::Language,
     ];
@@ -153,6 +177,8 @@ impl Field {
             Self::Logits => "logits",
             Self::References => "references",
             Self::Tests => "tests",
+            Self::EntryPoint => "entry_point",
+            Self::TestSetup => "test_setup",
             Self::Id => "id",
             Self::Language => "language",
         }
@@ -161,7 +187,13 @@ impl Field {
     /// Whether a row may lack it; `kind` is that of the row, if it is known.
     pub fn is_optional(self, kind: Option<Kind>) -> bool {
         match self {
-            Self::Logits | Self::References | Self::Tests | Self::Id | Self::Language => true,
+            Self::Logits
+            | Self::References
+            | Self::Tests
+            | Self::EntryPoint
+            | Self::TestSetup
+            | Self::Id
+            | Self::Language => true,
             Self::Prompt => kind == Some(Kind::Prediction),
             Self::Response | Self::Chosen | Self::Rejected | Self::Rating => false,
         }
@@ -212,9 +244,65 @@ impl Field {
             Self::Logits => &[],
             Self::References => &["canonical_solution", "target", "gold"],
             Self::Tests => &["test", "test_list"],
+            Self::EntryPoint | Self::TestSetup => &[],
             Self::Id => &["question_id", "sample_id"],
             Self::Language => &["lang", "programming_language"],
         }
+    }
+}
+
+/// A data set of programming tasks that is known by its columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TaskFormat {
+    HumanEval,
+    Mbpp,
+    Apps,
+}
+
+impl TaskFormat {
+    fn of(names: &[&str]) -> Option<Self> {
+        let has = |column: &str| names.iter().any(|name| name.eq_ignore_ascii_case(column));
+        if has("test") && has("entry_point") {
+            Some(Self::HumanEval)
+        } else if has("test_list") {
+            Some(Self::Mbpp)
+        } else if has("input_output") {
+            Some(Self::Apps)
+        } else {
+            None
+        }
+    }
+
+    /// What it calls by names of its own.
+    fn fields(self) -> &'static [(&'static str, Field)] {
+        match self {
+            Self::HumanEval => &[
+                ("test", Field::Tests),
+                ("canonical_solution", Field::References),
+                ("task_id", Field::Id),
+            ],
+            Self::Mbpp => &[
+                ("test_list", Field::Tests),
+                ("test_setup_code", Field::TestSetup),
+                ("test_imports", Field::TestSetup),
+                ("text", Field::Prompt),
+                ("code", Field::References),
+                ("task_id", Field::Id),
+            ],
+            Self::Apps => &[
+                ("input_output", Field::Tests),
+                ("question", Field::Prompt),
+                ("problem_id", Field::Id),
+            ],
+        }
+    }
+
+    /// What a column holds, unless another one has that name by right.
+    fn field(self, column: &str, names: &[&str], kind: Option<Kind>) -> Option<Field> {
+        let mut fields = self.fields().iter();
+        let (_, field) = fields.find(|(name, _)| name.eq_ignore_ascii_case(column))?;
+        let mut others = names.iter().filter(|name| **name != column);
+        (!others.any(|name| field.is_called(name, kind))).then_some(*field)
     }
 }
 
@@ -249,6 +337,7 @@ impl Layout {
                 ));
             }
         }
+        let format = TaskFormat::of(names);
         let field_of = |name: &str| {
             let mapped = columns
                 .iter()
@@ -259,7 +348,12 @@ impl Layout {
                     .into_iter()
                     .find(|field| field.is_called(name, kind) && !columns.contains_key(field))
             };
-            mapped.or_else(own)
+            let of_format = || {
+                format
+                    .and_then(|format| format.field(name, names, kind))
+                    .filter(|field| !columns.contains_key(field))
+            };
+            mapped.or_else(own).or_else(of_format)
         };
         let mut fields: Vec<Option<Field>> = names.iter().map(|name| field_of(name)).collect();
         let present: Vec<Field> = fields.iter().copied().flatten().collect();
@@ -391,23 +485,24 @@ fn article(kind: Kind) -> &'static str {
 /// that none is missing.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
-    texts: [Option<String>; 6],
+    texts: [Option<String>; 7],
     rating: Option<f64>,
     logits: Vec<f64>,
     references: Vec<String>,
     tests: Vec<String>,
+    test_setup: Vec<String>,
 }
 
 /// A value of the right type for its field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FieldValue {
-    /// For `prompt`, `response`, `chosen`, `rejected`, `id`, `language`.
+    /// For `prompt`, `response`, `chosen`, `rejected`, `entry_point`, `id`, `language`.
     Text(String),
     /// For `rating`: finite.
     Number(f64),
     /// For `logits`: finite.
     Numbers(Vec<f64>),
-    /// For `references` and `tests`.
+    /// For `references`, `tests` and `test_setup`.
     Texts(Vec<String>),
 }
 
@@ -424,10 +519,12 @@ impl Draft {
             (Field::Rejected, FieldValue::Text(text)) => self.texts[3] = Some(text),
             (Field::Id, FieldValue::Text(text)) => self.texts[4] = Some(text),
             (Field::Language, FieldValue::Text(text)) => self.texts[5] = Some(text),
+            (Field::EntryPoint, FieldValue::Text(text)) => self.texts[6] = Some(text),
             (Field::Rating, FieldValue::Number(number)) => self.rating = Some(number),
             (Field::Logits, FieldValue::Numbers(numbers)) => self.logits = numbers,
             (Field::References, FieldValue::Texts(texts)) => self.references = texts,
             (Field::Tests, FieldValue::Texts(texts)) => self.tests = texts,
+            (Field::TestSetup, FieldValue::Texts(texts)) => self.test_setup = texts,
             (field, value) => panic!("field `{}` can't hold {value:?}", field.name()),
         }
     }
@@ -437,7 +534,20 @@ impl Draft {
     /// # Errors
     /// A field that the record needs was not filled.
     pub fn finish(self, kind: Kind, origin: Origin) -> Result<Content, RowError> {
-        let [prompt, response, chosen, rejected, id, language] = self.texts;
+        let [
+            prompt,
+            response,
+            chosen,
+            rejected,
+            id,
+            language,
+            entry_point,
+        ] = self.texts;
+        let tests = self
+            .tests
+            .into_iter()
+            .map(|test| completed(test, entry_point.as_deref(), &self.test_setup))
+            .collect::<Vec<_>>();
         let lacks = |field: &str, expected: &str| RowError {
             origin,
             field: field.to_owned(),
@@ -469,14 +579,14 @@ impl Draft {
                 response: text(response, Field::Response)?,
             },
             Kind::Evaluation => {
-                if self.references.is_empty() && self.tests.is_empty() {
+                if self.references.is_empty() && tests.is_empty() {
                     let fields = one_of(&[Field::References.name(), Field::Tests.name()]);
                     return Err(lacks("", &fields));
                 }
                 Content::Evaluation {
                     prompt,
                     references: self.references,
-                    tests: self.tests,
+                    tests,
                 }
             }
             Kind::Prediction => Content::Prediction {
@@ -484,7 +594,7 @@ impl Draft {
                 prompt,
                 response: text(response, Field::Response)?,
                 references: self.references,
-                tests: self.tests,
+                tests,
                 // `Python` and `python` are one language, and metrics compare names.
                 language: language.unwrap_or_default().to_lowercase(),
             },
@@ -606,6 +716,77 @@ mod tests {
             "{}",
             None,
             Ok(Kind::Demonstration),
+        );
+    }
+
+    // Catches data sets of tasks that need a mapping, and columns of theirs
+    // that are taken for something in other tables.
+    #[test]
+    fn task_formats_are_known() {
+        let fields = |names: &[&str], kind| {
+            let layout = Layout::recognise(names, &Columns::new(), kind).unwrap();
+            let fields = (0..names.len()).map(|column| layout.field(column));
+            (layout.kind(), fields.collect::<Vec<_>>())
+        };
+        let humaneval = [
+            "task_id",
+            "prompt",
+            "entry_point",
+            "canonical_solution",
+            "test",
+        ];
+        let expected = [
+            None,
+            Some(Field::Prompt),
+            Some(Field::EntryPoint),
+            Some(Field::References),
+            Some(Field::Tests),
+        ];
+        assert_eq!(
+            fields(&humaneval, None),
+            (Kind::Evaluation, expected.to_vec())
+        );
+        let mbpp = ["task_id", "text", "code", "test_list", "test_setup_code"];
+        let expected = [
+            None,
+            Some(Field::Prompt),
+            Some(Field::References),
+            Some(Field::Tests),
+            Some(Field::TestSetup),
+        ];
+        assert_eq!(fields(&mbpp, None), (Kind::Evaluation, expected.to_vec()));
+        let apps = ["problem_id", "question", "solutions", "input_output"];
+        let expected = [None, Some(Field::Prompt), None, Some(Field::Tests)];
+        assert_eq!(fields(&apps, None), (Kind::Evaluation, expected.to_vec()));
+        // A column of the field's own name comes first.
+        let both = ["text", "prompt", "reference", "code", "test_list"];
+        let expected = [
+            None,
+            Some(Field::Prompt),
+            Some(Field::References),
+            None,
+            Some(Field::Tests),
+        ];
+        assert_eq!(fields(&both, None), (Kind::Evaluation, expected.to_vec()));
+        // With answers beside them they are predictions, id included.
+        let answered = ["task_id", "completion", "text", "test_list", "test_imports"];
+        let expected = [
+            Some(Field::Id),
+            Some(Field::Response),
+            Some(Field::Prompt),
+            Some(Field::Tests),
+            Some(Field::TestSetup),
+        ];
+        assert_eq!(
+            fields(&answered, Some(Kind::Prediction)),
+            (Kind::Prediction, expected.to_vec())
+        );
+        // Without the tests that give them away, the names mean nothing.
+        let other = ["prompt", "response", "text", "code", "question"];
+        let expected = [Some(Field::Prompt), Some(Field::Response), None, None, None];
+        assert_eq!(
+            fields(&other, None),
+            (Kind::Demonstration, expected.to_vec())
         );
     }
 

@@ -37,21 +37,24 @@
 //! and `options`. Components that `expected` leaves out are not compared.
 //! The tolerance is absolute; without one, values must be equal.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::data_adapter::{Content, DataAdapter, Implementation as _, Origin, Reading, Source};
+use crate::host::Verdict;
 use crate::metric::{
     Additive, AdditiveMetric, CorpusMetric, Implementation, Level, Mean, Metric, Score, Whole,
 };
 use crate::reward_shaper::{
     Context, Execution, Implementation as _, Reward, RewardShaper, Rollout, Shaping,
 };
-use crate::types::{Error, NamedValue, Sample};
+use crate::types::{Error, NamedValue, Outcome, Sample};
 
 /// Set to anything, it makes [`check_data_adapter`] write what it found into
 /// the expected files, to be read before they are committed.
@@ -111,6 +114,85 @@ pub fn check_reward_shaper<S: RewardShaper>(cases: impl AsRef<Path>) {
 #[track_caller]
 pub fn check_data_adapter<A: DataAdapter>(folder: impl AsRef<Path>) {
     finish(compare_adapter::<A>(folder.as_ref()));
+}
+
+/// What a native test puts in the place of the host's sandbox; see [`with_sandbox`].
+///
+/// The methods mean what those of [`host::Sandbox`](crate::host::Sandbox) do.
+pub trait Sandbox {
+    /// Whether a source compiles; unless implemented, any does.
+    ///
+    /// # Errors
+    /// `syntax-error`, or what a host would refuse.
+    fn check(&self, _language: &str, _source: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Runs a program; unless implemented, any finishes without a word.
+    ///
+    /// # Errors
+    /// What a host would refuse.
+    fn execute(&self, _language: &str, _source: &str, _stdin: &[u8]) -> Result<Outcome, Error> {
+        Ok(Outcome {
+            kind: "finished".to_owned(),
+            ..Outcome::default()
+        })
+    }
+
+    /// Judges a candidate; unless implemented, it passes all tests.
+    ///
+    /// # Errors
+    /// What a host would refuse.
+    fn judge(
+        &self,
+        _language: &str,
+        _prompt: &str,
+        _candidate: &str,
+        tests: &[String],
+    ) -> Result<Verdict, Error> {
+        let total = u32::try_from(tests.len()).unwrap_or(u32::MAX);
+        Ok(Verdict::new(total, Vec::new()))
+    }
+}
+
+std::thread_local! {
+    static SANDBOX: RefCell<Option<Rc<dyn Sandbox>>> = const { RefCell::new(None) };
+}
+
+/// The stand-in of this thread.
+pub(crate) fn current_sandbox() -> Option<Rc<dyn Sandbox>> {
+    SANDBOX.with(|sandbox| sandbox.borrow().clone())
+}
+
+/// Runs `test` with a stand-in for the host's sandbox: on this thread,
+/// [`host::sandbox`](crate::host::sandbox) gives it until `test` has ended.
+///
+/// ```
+/// use rlhf_sdk::{host, testing};
+///
+/// struct Obliging;
+/// impl testing::Sandbox for Obliging {}
+///
+/// testing::with_sandbox(Obliging, || {
+///     let sandbox = host::sandbox().unwrap();
+///     assert_eq!(sandbox.execute("python", "", b"").unwrap().kind, "finished");
+/// });
+/// assert!(host::sandbox().is_err());
+/// ```
+pub fn with_sandbox<T>(sandbox: impl Sandbox + 'static, test: impl FnOnce() -> T) -> T {
+    /// Puts back what was there, also after a panic.
+    struct Restored(Option<Rc<dyn Sandbox>>);
+
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            let before = self.0.take();
+            SANDBOX.with(|sandbox| *sandbox.borrow_mut() = before);
+        }
+    }
+
+    let sandbox: Rc<dyn Sandbox> = Rc::new(sandbox);
+    let _restored = Restored(SANDBOX.with(|current| current.borrow_mut().replace(sandbox)));
+    test()
 }
 
 /// What differs, a line each; or why nothing could be compared.

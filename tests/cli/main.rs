@@ -14,6 +14,8 @@ fn plugins() -> std::path::PathBuf {
         "metric-chrf",
         "metric-exact-match",
         "metric-edit-similarity",
+        "metric-ruby",
+        "metric-unit-tests",
         "adapter-csv",
         "adapter-json",
         "adapter-parquet",

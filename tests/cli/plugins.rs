@@ -28,6 +28,8 @@ fn shipped_plugins_pass_the_conformance_kit() {
         ("chrf", None),
         ("exact-match", None),
         ("edit-similarity", None),
+        ("ruby", None),
+        ("unit-tests", None),
         ("targets", None),
         ("length", None),
         ("csv", Some("rows.csv")),
@@ -502,6 +504,47 @@ fn a_metric_runs_programs_through_a_runner() {
         .map(|line| json(line)["scores"]["runs"]["value"].clone())
         .collect();
     assert_eq!(values, [1.0, 0.0, 0.0]);
+}
+
+/// Would catch tests that are lost between a data set as it is published and
+/// the runner, and a metric that runs code without being allowed to.
+#[test]
+fn tests_of_data_sets_are_run() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "apps.jsonl",
+        "{\"problem_id\": 7, \"question\": \"Echo.\", \"completion\": \"hello\", \
+          \"input_output\": \"{\\\"inputs\\\": [\\\"1\\\", \\\"2\\\"], \\\"outputs\\\": [\\\"hello1\\\", \\\"bye\\\"]}\"}\n",
+    );
+    let runner = guest("tests/cli/guests/echo-runner").display().to_string();
+    let eval = |metric: &str| {
+        let arguments = [
+            "eval",
+            "--predictions",
+            "apps.jsonl",
+            "--metric",
+            metric,
+            "--plugin",
+            &runner,
+            "--language",
+            "echo",
+            "--per-sample",
+            "scores.jsonl",
+        ];
+        call(&workspace, &arguments)
+    };
+    eval("unit-tests,grant=sandbox,config={\"fraction\":true}").expect_code(0);
+    let scored = json(&workspace.read("scores.jsonl"));
+    assert_eq!(scored["id"], "7");
+    let score = &scored["scores"]["unit-tests"];
+    assert_eq!(score["value"], 0.5);
+    assert_eq!(score["components"]["passed"], 1.0);
+    assert_eq!(score["components"]["total"], 2.0);
+    // Another language than its own is a failure of the sample, not a score.
+    let metric = "ruby,grant=sandbox";
+    eval(metric)
+        .expect_code(3)
+        .expect_stdout("expected `python`, found echo");
 }
 
 /// Would catch an adapter that ships and isn't asked, or rows that differ from the other formats'.

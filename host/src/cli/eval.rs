@@ -74,6 +74,7 @@ pub struct NotComputed(String);
 /// A line of predictions on stdin.
 #[derive(Deserialize)]
 struct Line {
+    #[serde(alias = "task_id")]
     id: Option<serde_json::Value>,
     #[serde(default)]
     prompt: String,

@@ -286,7 +286,9 @@ fn bad_rows(path: &str, bad: &[RowError], count: usize) -> Error {
 impl Dataset {
     fn add(&mut self, row: Row, path: &Path) {
         let Row {
-            origin, content, ..
+            origin,
+            content,
+            extra,
         } = row;
         match content {
             Content::Demonstration { prompt, response } => {
@@ -322,12 +324,43 @@ impl Dataset {
                 references,
                 tests,
             } => self.tasks.push(Task {
-                id: format!("row-{}", origin.row),
+                id: task_id(&extra).unwrap_or_else(|| format!("row-{}", origin.row)),
                 prompt,
                 references,
                 tests,
             }),
             Content::Prediction(_) => unreachable!("`read` refuses it"),
         }
+    }
+}
+
+/// What a data set calls a task. Records of evaluations have no field for it.
+fn task_id(extra: &[(String, String)]) -> Option<String> {
+    let column = |name: &str| {
+        let mut columns = extra.iter();
+        let (_, text) = columns.find(|(column, _)| column.eq_ignore_ascii_case(name))?;
+        (!text.trim().is_empty()).then(|| text.clone())
+    };
+    ["id", "task_id", "problem_id"].into_iter().find_map(column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Would catch tasks that lose their name, by which samples are found.
+    #[test]
+    fn tasks_keep_their_id() {
+        let check = |extra: &[(&str, &str)], expected: Option<&str>| {
+            let extra: Vec<(String, String)> = extra
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+                .collect();
+            assert_eq!(task_id(&extra).as_deref(), expected);
+        };
+        check(&[("task_id", "HumanEval/0")], Some("HumanEval/0"));
+        check(&[("Task_ID", "11"), ("id", "a")], Some("a"));
+        check(&[("id", " "), ("problem_id", "7")], Some("7"));
+        check(&[("level", "easy")], None);
     }
 }

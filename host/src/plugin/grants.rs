@@ -156,6 +156,7 @@ pub fn check(
     let asked = requests(component);
     let mut put = Granted::default();
     if services.refuses() {
+        put.sandbox = services.sandbox.clone();
         return Ok(put);
     }
     for grant in granted {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::BufRead;
 
-use rlhf_sdk::records::{Columns, Draft, Field, FieldValue, Kind, Layout};
+use rlhf_sdk::records::{Columns, Draft, Field, FieldValue, Kind, Layout, tests_of};
 use rlhf_sdk::{Error, Origin, ReadError, Row, RowError, log};
 use serde::Deserialize;
 
@@ -197,7 +197,8 @@ fn value(field: Field, text: &str, escapes: bool) -> Result<Option<FieldValue>, 
         Field::Prompt | Field::Response | Field::Chosen | Field::Rejected => {
             FieldValue::Text(unescaped(text))
         }
-        Field::Id | Field::Language => FieldValue::Text(text.trim().to_owned()),
+        Field::EntryPoint if text.trim().is_empty() => return Ok(None),
+        Field::Id | Field::Language | Field::EntryPoint => FieldValue::Text(text.trim().to_owned()),
         Field::Rating => FieldValue::Number(number(text)?),
         Field::Logits if text.trim().is_empty() => return Ok(None),
         Field::Logits => {
@@ -214,11 +215,25 @@ fn value(field: Field, text: &str, escapes: bool) -> Result<Option<FieldValue>, 
                     .collect::<Result<_, _>>()?,
             )
         }
-        Field::References | Field::Tests if text.trim().is_empty() => return Ok(None),
+        Field::References | Field::Tests | Field::TestSetup if text.trim().is_empty() => {
+            return Ok(None);
+        }
         // A list only if the whole of it is one: `[1, 2]` is a fine answer.
-        Field::References | Field::Tests => FieldValue::Texts(
-            serde_json::from_str::<Vec<String>>(text).unwrap_or_else(|_| vec![unescaped(text)]),
-        ),
+        Field::References | Field::Tests | Field::TestSetup => {
+            match serde_json::from_str::<Vec<String>>(text) {
+                Ok(texts) => FieldValue::Texts(texts),
+                Err(_) if field == Field::Tests => {
+                    let tests = tests_of(text.into())?;
+                    let is_code = tests == [text];
+                    FieldValue::Texts(if is_code {
+                        vec![unescaped(text)]
+                    } else {
+                        tests
+                    })
+                }
+                Err(_) => FieldValue::Texts(vec![unescaped(text)]),
+            }
+        }
     }))
 }
 
@@ -369,6 +384,16 @@ mod tests {
         check(Field::References, r#"["a", "b"]"#, texts(&["a", "b"]));
         check(Field::References, "[1, 2]", texts(&["[1, 2]"]));
         check(Field::Tests, " ", None);
+        check(
+            Field::Tests,
+            "assert f([1]) == 1",
+            texts(&["assert f([1]) == 1"]),
+        );
+        check(
+            Field::Tests,
+            r#"{"inputs": ["1"], "outputs": ["2"]}"#,
+            texts(&[r#"{"input":"1","output":"2"}"#]),
+        );
         for text in ["[0.1, 0.2]", "0.1 0.2", "0.1;0.2", "0.1, 0.2"] {
             check(
                 Field::Logits,

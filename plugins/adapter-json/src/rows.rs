@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::BufRead;
 
-use rlhf_sdk::records::{Columns, Draft, Field, FieldValue, Kind, Layout};
+use rlhf_sdk::records::{Columns, Draft, Field, FieldValue, Kind, Layout, tests_of};
 use rlhf_sdk::{Error, Origin, ReadError, Row, RowError};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -177,7 +177,7 @@ fn value(field: Field, value: Value) -> Result<FieldValue, String> {
                 ));
             }
         },
-        Field::Language => match value {
+        Field::Language | Field::EntryPoint => match value {
             Value::String(text) => FieldValue::Text(text),
             other => return Err(format!("expected text, found {}", self::found(&other))),
         },
@@ -195,7 +195,8 @@ fn value(field: Field, value: Value) -> Result<FieldValue, String> {
                 ));
             }
         },
-        Field::References | Field::Tests => match value {
+        Field::Tests => FieldValue::Texts(tests_of(value)?),
+        Field::References | Field::TestSetup => match value {
             Value::String(text) => FieldValue::Texts(vec![text]),
             Value::Array(items) => {
                 let texts = items
@@ -470,7 +471,9 @@ mod tests {
         check(
             Field::Tests,
             json!(["a", {}]),
-            Err("item 2: expected text, found an object"),
+            Err(
+                "item 2: expected text, or an object with `input` and `output`, found one without `output`",
+            ),
         );
     }
 

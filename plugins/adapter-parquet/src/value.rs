@@ -1,6 +1,6 @@
 //! Values of columns, and what messages and `extra` show of them.
 
-use rlhf_sdk::records::{Field, FieldValue};
+use rlhf_sdk::records::{Field, FieldValue, tests_of};
 use serde_json::json;
 
 use crate::metadata::{Annotation, Physical};
@@ -172,8 +172,13 @@ pub fn fill(field: Field, value: Value) -> Result<FieldValue, String> {
             FieldValue::Numbers(numbers.collect::<Result<_, _>>()?)
         }
         (Field::Logits, other) => return unfit("a list of numbers", &other),
-        (Field::References | Field::Tests, Value::Text(text)) => FieldValue::Texts(vec![text]),
-        (Field::References | Field::Tests, Value::List(items)) => {
+        // Bytes are no text, and as JSON they would be nothing.
+        (Field::References | Field::Tests | Field::TestSetup, bytes @ Value::Bytes(_)) => {
+            return unfit("text or a list of texts", &bytes);
+        }
+        (Field::Tests, value) => FieldValue::Texts(tests_of(value.into_json())?),
+        (Field::References | Field::TestSetup, Value::Text(text)) => FieldValue::Texts(vec![text]),
+        (Field::References | Field::TestSetup, Value::List(items)) => {
             let texts = items
                 .into_iter()
                 .enumerate()
@@ -187,14 +192,16 @@ pub fn fill(field: Field, value: Value) -> Result<FieldValue, String> {
                 });
             FieldValue::Texts(texts.collect::<Result<_, _>>()?)
         }
-        (Field::References | Field::Tests, other) => {
+        (Field::References | Field::TestSetup, other) => {
             return unfit("text or a list of texts", &other);
         }
-        (Field::Id | Field::Language, Value::Text(text)) => FieldValue::Text(text),
+        (Field::Id | Field::Language | Field::EntryPoint, Value::Text(text)) => {
+            FieldValue::Text(text)
+        }
         (Field::Id, Value::Int(number)) => FieldValue::Text(number.to_string()),
         (Field::Id, Value::Unsigned(number)) => FieldValue::Text(number.to_string()),
         (Field::Id, other) => return unfit("text or a whole number", &other),
-        (Field::Language, other) => return unfit("text", &other),
+        (Field::Language | Field::EntryPoint, other) => return unfit("text", &other),
     })
 }
 

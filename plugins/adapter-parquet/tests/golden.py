@@ -233,6 +233,55 @@ def predictions():
     write("predictions.parquet", pa.Table.from_pylist(rows), expected, options)
 
 
+def tasks():
+    """Data sets of programming tasks as they are on hubs: lists are lists, cases are structs."""
+    rows = [
+        {
+            "task_id": 12,
+            "text": "Write a function to find the root of a tree.",
+            "code": "def root(t):\n  return t.data",
+            "test_list": ["assert root(t) == 5", "assert root(t) != 6"],
+            "test_setup_code": "class Tree:\n    data = 5\nt = Tree()",
+            "challenge_test_list": [],
+        },
+        {"task_id": 13, "text": "Nothing.", "code": None, "test_list": ["assert True"], "test_setup_code": "", "challenge_test_list": None},
+    ]
+    set_up = rows[0]["test_setup_code"]
+    expected = [
+        {
+            "kind": "evaluation",
+            "prompt": rows[0]["text"],
+            "references": [rows[0]["code"]],
+            "tests": [f"{set_up}\n{test}" for test in rows[0]["test_list"]],
+            "extra": [["task_id", "12"], ["challenge_test_list", "[]"]],
+        },
+        {"kind": "evaluation", "prompt": "Nothing.", "references": [], "tests": ["assert True"], "extra": [["task_id", "13"]]},
+    ]
+    write("mbpp.parquet", pa.Table.from_pylist(rows), expected)
+    rows = [
+        {"task_id": "HumanEval/x", "prompt": "def f(x):\n", "entry_point": "f", "canonical_solution": "    return x\n", "test": "def check(candidate):\n    assert candidate(1) == 1\n"},
+    ]
+    expected = [
+        {
+            "kind": "evaluation",
+            "prompt": rows[0]["prompt"],
+            "references": [rows[0]["canonical_solution"]],
+            "tests": [rows[0]["test"] + "\n\ncheck(f)\n"],
+            "extra": [["task_id", "HumanEval/x"]],
+        },
+    ]
+    write("humaneval-tasks.parquet", pa.Table.from_pylist(rows), expected)
+    rows = [
+        {"id": "a", "prompt": "Double.", "tests": [{"input": "1", "output": "2"}, {"input": "2", "output": "4"}]},
+        {"id": "b", "prompt": "Double.", "tests": [{"input": "1", "output": None}]},
+    ]
+    expected = [
+        {"kind": "evaluation", "prompt": "Double.", "references": [], "tests": ['{"input":"1","output":"2"}', '{"input":"2","output":"4"}'], "extra": [["id", "a"]]},
+        {"field": "tests", "error": "item 1: `output`: expected text or a list of lines, found null"},
+    ]
+    write("cases.parquet", pa.Table.from_pylist(rows), expected)
+
+
 def frames():
     """pandas keeps an index that isn't a range, and columns of its own types."""
     frame = pandas.DataFrame({"question": ["q1", "q2"], "answer": ["a1", "a2"]}, index=[5, 9])
@@ -295,5 +344,5 @@ def refused():
 
 if __name__ == "__main__":
     os.makedirs(FOLDER, exist_ok=True)
-    for part in (codecs, encodings, lists, conversations, types, nested, predictions, frames, others, refused):
+    for part in (codecs, encodings, lists, conversations, types, nested, predictions, tasks, frames, others, refused):
         part()

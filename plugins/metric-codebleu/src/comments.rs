@@ -1,9 +1,8 @@
 //! Source text without comments and docstrings, as codebleu removes them
 //! (`parser/utils.py`, `remove_comments_and_docstrings`).
 
+use rlhf_python::tokens::{Failure, Kind, tokenize};
 use rlhf_text::is_blank;
-
-use crate::python_tokens::{Failure, Kind, tokenize};
 
 /// Python source rebuilt from its tokens, without comments, without strings
 /// that begin a statement, and without blank lines.
@@ -32,7 +31,7 @@ pub fn remove_from_python(source: &str) -> Result<String, Failure> {
             Kind::String => {
                 !matches!(previous, Kind::Indent | Kind::Newline) && token.start.column > 0
             }
-            Kind::Newline | Kind::Indent | Kind::Other => true,
+            _ => true,
         };
         if kept {
             rebuilt.push_str(token.text);

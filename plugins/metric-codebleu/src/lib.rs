@@ -10,8 +10,6 @@ pub mod languages;
 pub mod leaves;
 pub mod options;
 pub mod python_set;
-pub mod python_tokens;
-pub mod python_words;
 pub mod syntax;
 pub mod tree;
 

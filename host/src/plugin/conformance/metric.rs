@@ -96,7 +96,7 @@ fn odd_samples(needs: &[String]) -> Vec<Sample> {
         id: "unknown language".into(),
         response: "return 1".into(),
         references: vec!["return 2".into()],
-        language: "klingon".into(),
+        language: super::UNKNOWN_LANGUAGE.into(),
         ..Sample::default()
     });
     for sample in &mut samples {

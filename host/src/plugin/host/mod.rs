@@ -42,6 +42,15 @@ impl Services {
         }
     }
 
+    /// For testing a plugin: as [`Services::refusing`], but a plugin that asks
+    /// for a sandbox gets this one, granted or not.
+    pub fn refusing_with(sandbox: Arc<dyn Sandbox>) -> Self {
+        Self {
+            sandbox: Some(sandbox),
+            ..Self::refusing()
+        }
+    }
+
     pub(super) fn refuses(&self) -> bool {
         self.refusing
     }

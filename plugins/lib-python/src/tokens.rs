@@ -1,29 +1,40 @@
-//! Python's tokeniser, as far as removing comments needs it.
+//! Python's tokeniser.
 //!
 //! A port of `tokenize.generate_tokens` of CPython 3.11 (`Lib/tokenize.py`),
 //! the one written in Python with regular expressions; 3.12 replaced it by
-//! another with other errors. Tokens come out with their kind, text, and where
-//! they start and end, in characters. Names, numbers, operators, closing
-//! dedents and stray characters are all `Other`: nobody here tells them apart.
+//! another with other errors. Tokens come out with their kind, text, line, and
+//! where they start and end, in characters. An f-string is one string.
 
-use crate::python_words::is_word;
+use crate::words::{is_identifier_start, is_word};
 
 /// Columns to which a tab advances (`tabsize`).
 const TAB_COLUMNS: usize = 8;
 
-/// What kind of token, as far as it matters here.
+/// What kind of token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `# …`, without the end of the line.
-    Comment,
+    /// A name or keyword.
+    Name,
+    /// A number.
+    Number,
+    /// An operator or delimiter, and characters of words that begin no name.
+    Operator,
     /// A string literal with prefix and quotes, on one line or several.
     String,
+    /// `# …`, without the end of the line.
+    Comment,
     /// The end of a statement; the text may be empty at the end of the source.
     Newline,
+    /// The end of a line that ends no statement (`NL`).
+    LineEnd,
     /// The whitespace that opens a block.
     Indent,
-    /// Everything else.
-    Other,
+    /// The end of a block; its text is empty.
+    Dedent,
+    /// A stray character, or a string that isn't closed (`ERRORTOKEN`).
+    Error,
+    /// The end of the source; its text is empty.
+    End,
 }
 
 /// A line, from 1, and a column in characters, from 0.
@@ -42,6 +53,12 @@ pub struct Token<'a> {
     pub kind: Kind,
     /// As written.
     pub text: &'a str,
+    /// The line it stands on, or all lines of a string; empty for what only the end of the source implies.
+    pub line: &'a str,
+    /// Where that line starts in the source, in bytes.
+    pub line_offset: usize,
+    /// Where the text starts in the source, in bytes.
+    pub offset: usize,
     /// Its first character.
     pub start: Position,
     /// After its last character.
@@ -63,7 +80,20 @@ pub enum Failure {
 ///
 /// # Errors
 /// The reference raises an exception; what was passed before stays passed.
-pub fn tokenize<'a>(source: &'a str, mut sink: impl FnMut(Token<'a>)) -> Result<(), Failure> {
+pub fn tokenize<'a>(source: &'a str, sink: impl FnMut(Token<'a>)) -> Result<(), Failure> {
+    tokenize_lines(source, source.split_inclusive('\n'), sink)
+}
+
+/// [`tokenize`] for lines that were split otherwise: `lines` cut the source
+/// into pieces, one behind the other, with nothing left out. An empty line ends it.
+///
+/// # Errors
+/// Those of [`tokenize`].
+pub fn tokenize_lines<'a>(
+    source: &'a str,
+    mut lines: impl Iterator<Item = &'a str>,
+    mut sink: impl FnMut(Token<'a>),
+) -> Result<(), Failure> {
     let mut indents = vec![0];
     let mut depth: i64 = 0;
     let mut continued = false;
@@ -77,12 +107,11 @@ pub fn tokenize<'a>(source: &'a str, mut sink: impl FnMut(Token<'a>)) -> Result<
     let mut text = "";
     loop {
         last_line = text;
-        let rest = &source[offset..];
-        text = &rest[..rest.find('\n').map_or(rest.len(), |end| end + 1)];
+        text = lines.next().unwrap_or_default();
         let begin = offset;
         offset += text.len();
         number += 1;
-        let mut line = Line::new(text, number);
+        let mut line = Line::new(text, number, begin);
         let mut at = 0;
 
         if let Some(string) = &open {
@@ -93,6 +122,9 @@ pub fn tokenize<'a>(source: &'a str, mut sink: impl FnMut(Token<'a>)) -> Result<
                 sink(Token {
                     kind: Kind::String,
                     text: &source[string.offset..begin + end],
+                    line: &source[string.line..offset],
+                    line_offset: string.line,
+                    offset: string.offset,
                     start: string.start,
                     end: line.position(end),
                 });
@@ -101,8 +133,12 @@ pub fn tokenize<'a>(source: &'a str, mut sink: impl FnMut(Token<'a>)) -> Result<
                 must_continue = false;
             } else if must_continue && !text.ends_with("\\\n") && !text.ends_with("\\\r\n") {
                 sink(Token {
-                    kind: Kind::Other,
+                    kind: Kind::Error,
                     text: &source[string.offset..offset],
+                    // Its last line is missing in the reference as well.
+                    line: &source[string.line..begin],
+                    line_offset: string.line,
+                    offset: string.offset,
                     start: string.start,
                     end: line.position(text.len()),
                 });
@@ -134,7 +170,7 @@ pub fn tokenize<'a>(source: &'a str, mut sink: impl FnMut(Token<'a>)) -> Result<
                     sink(line.token(Kind::Comment, at, end));
                     at = end;
                 }
-                sink(line.token(Kind::Other, at, text.len()));
+                sink(line.token(Kind::LineEnd, at, text.len()));
                 continue;
             }
             if indents.last().is_some_and(|&indent| column > indent) {
@@ -147,7 +183,7 @@ pub fn tokenize<'a>(source: &'a str, mut sink: impl FnMut(Token<'a>)) -> Result<
                     return Err(Failure::Dedent);
                 }
                 indents.pop();
-                sink(line.token(Kind::Other, at, at));
+                sink(line.token(Kind::Dedent, at, at));
             }
         } else {
             if text.is_empty() {
@@ -160,7 +196,7 @@ pub fn tokenize<'a>(source: &'a str, mut sink: impl FnMut(Token<'a>)) -> Result<
             let Some(Match { start, end, what }) = line.next_token(at) else {
                 // Not the whitespace skipped in vain, but the very character at `at`.
                 let end = at + text[at..].chars().next().map_or(1, char::len_utf8);
-                sink(line.token(Kind::Other, at, end));
+                sink(line.token(Kind::Error, at, end));
                 at = end;
                 continue;
             };
@@ -168,7 +204,7 @@ pub fn tokenize<'a>(source: &'a str, mut sink: impl FnMut(Token<'a>)) -> Result<
             match what {
                 What::Nothing => {}
                 What::Comment => sink(line.token(Kind::Comment, start, end)),
-                What::LineEnd if depth > 0 => sink(line.token(Kind::Other, start, end)),
+                What::LineEnd if depth > 0 => sink(line.token(Kind::LineEnd, start, end)),
                 What::LineEnd => sink(line.token(Kind::Newline, start, end)),
                 What::Triple(ending) => {
                     if let Some(end) = ending.find(text, end) {
@@ -178,6 +214,7 @@ pub fn tokenize<'a>(source: &'a str, mut sink: impl FnMut(Token<'a>)) -> Result<
                         let offset = begin + start;
                         open = Some(OpenString {
                             ending,
+                            line: begin,
                             offset,
                             start: line.position(start),
                         });
@@ -189,6 +226,7 @@ pub fn tokenize<'a>(source: &'a str, mut sink: impl FnMut(Token<'a>)) -> Result<
                     let offset = begin + start;
                     open = Some(OpenString {
                         ending,
+                        line: begin,
                         offset,
                         start: line.position(start),
                     });
@@ -196,13 +234,15 @@ pub fn tokenize<'a>(source: &'a str, mut sink: impl FnMut(Token<'a>)) -> Result<
                     break;
                 }
                 What::Backslash => continued = true,
-                What::Other => {
+                What::Number => sink(line.token(Kind::Number, start, end)),
+                What::Name => sink(line.token(Kind::Name, start, end)),
+                What::Operator => {
                     match text.as_bytes()[start] {
                         b'(' | b'[' | b'{' => depth += 1,
                         b')' | b']' | b'}' => depth -= 1,
                         _ => {}
                     }
-                    sink(line.token(Kind::Other, start, end));
+                    sink(line.token(Kind::Operator, start, end));
                 }
             }
         }
@@ -225,17 +265,37 @@ pub fn tokenize<'a>(source: &'a str, mut sink: impl FnMut(Token<'a>)) -> Result<
         sink(Token {
             kind: Kind::Newline,
             text: "",
+            line: "",
+            line_offset: offset,
+            offset,
             start,
             end,
         });
     }
-    // The dedents and the end marker that follow are empty, at column 0.
+    let end = Position {
+        line: number,
+        column: 0,
+    };
+    let kinds = std::iter::repeat_n(Kind::Dedent, indents.len() - 1).chain([Kind::End]);
+    for kind in kinds {
+        sink(Token {
+            kind,
+            text: "",
+            line: "",
+            line_offset: offset,
+            offset,
+            start: end,
+            end,
+        });
+    }
     Ok(())
 }
 
 /// A string that has begun on an earlier line.
 struct OpenString {
     ending: Ending,
+    /// Where its first line starts in the source.
+    line: usize,
     /// Where it starts in the source.
     offset: usize,
     start: Position,
@@ -297,13 +357,17 @@ enum What {
     ContinuedString(Ending),
     /// A backslash at the end of the line.
     Backslash,
-    Other,
+    Number,
+    Operator,
+    Name,
 }
 
 /// A line under the tokeniser.
 struct Line<'a> {
     text: &'a str,
     number: usize,
+    /// Where it starts in the source.
+    offset: usize,
     /// A position whose column is known: bytes and characters before it.
     known: (usize, usize),
     /// For `'` and `"`: the positions from which no closing quote can be
@@ -312,10 +376,11 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn new(text: &'a str, number: usize) -> Self {
+    fn new(text: &'a str, number: usize, offset: usize) -> Self {
         Self {
             text,
             number,
+            offset,
             known: (0, 0),
             unclosed: [Vec::new(), Vec::new()],
         }
@@ -336,10 +401,14 @@ impl<'a> Line<'a> {
 
     fn token(&mut self, kind: Kind, start: usize, end: usize) -> Token<'a> {
         let text = &self.text[start..end];
+        let offset = self.offset + start;
         let start = self.position(start);
         Token {
             kind,
             text,
+            line: self.text,
+            line_offset: self.offset,
+            offset,
             start,
             end: self.position(end),
         }
@@ -390,13 +459,13 @@ impl<'a> Line<'a> {
             }
         }
         if let Some(length) = number_length(rest) {
-            return matched(length, What::Other);
+            return matched(length, What::Number);
         }
         if let Some(length) = line_end(rest) {
             return matched(length, What::LineEnd);
         }
         if let Some(length) = operator_length(rest) {
-            return matched(length, What::Other);
+            return matched(length, What::Operator);
         }
         if let Some(prefix) = prefix {
             let ending = Ending {
@@ -412,7 +481,9 @@ impl<'a> Line<'a> {
         let text = &self.text[start..];
         match text.find(|c| !is_word(c)).unwrap_or(text.len()) {
             0 => None,
-            length => matched(length, What::Other),
+            length if text.starts_with(is_identifier_start) => matched(length, What::Name),
+            // `²` or `٣`: parts of words, but no names.
+            length => matched(length, What::Operator),
         }
     }
 
@@ -578,13 +649,20 @@ mod tests {
                  text,
                  start,
                  end,
+                 ..
              }| {
                 let kind = match kind {
-                    Kind::Comment => '#',
+                    Kind::Name => 'a',
+                    Kind::Number => '1',
+                    Kind::Operator => 'o',
                     Kind::String => 's',
+                    Kind::Comment => '#',
                     Kind::Newline => 'n',
+                    Kind::LineEnd => 'l',
                     Kind::Indent => 'i',
-                    Kind::Other => 'o',
+                    Kind::Dedent => 'd',
+                    Kind::Error => '!',
+                    Kind::End => return,
                 };
                 let (a, b) = (start, end);
                 found.push(format!(
@@ -605,16 +683,16 @@ mod tests {
         check("", &[]);
         check(
             "x = 'a'",
-            &["o 1,0-1,1 x", "o 1,2-1,3 =", "s 1,4-1,7 'a'", "n 1,7-1,8 "],
+            &["a 1,0-1,1 x", "o 1,2-1,3 =", "s 1,4-1,7 'a'", "n 1,7-1,8 "],
         );
-        check("007", &["o 1,0-1,2 00", "o 1,2-1,3 7", "n 1,3-1,4 "]);
-        check("0x_f1e5", &["o 1,0-1,7 0x_f1e5", "n 1,7-1,8 "]);
+        check("007", &["1 1,0-1,2 00", "1 1,2-1,3 7", "n 1,3-1,4 "]);
+        check("0x_f1e5", &["1 1,0-1,7 0x_f1e5", "n 1,7-1,8 "]);
         check(
             "1.5e3j.e",
             &[
-                "o 1,0-1,6 1.5e3j",
+                "1 1,0-1,6 1.5e3j",
                 "o 1,6-1,7 .",
-                "o 1,7-1,8 e",
+                "a 1,7-1,8 e",
                 "n 1,8-1,9 ",
             ],
         );
@@ -622,42 +700,79 @@ mod tests {
             "bR'x' # c",
             &["s 1,0-1,5 bR'x'", "# 1,6-1,9 # c", "n 1,9-1,10 "],
         );
-        check("# c", &["# 1,0-1,3 # c", "o 1,3-1,3 "]);
+        check("# c", &["# 1,0-1,3 # c", "l 1,3-1,3 "]);
         // The stray character is reported alone, the blank before it as well.
         check(
             "a $",
-            &["o 1,0-1,1 a", "o 1,1-1,2  ", "o 1,2-1,3 $", "n 1,3-1,4 "],
+            &["a 1,0-1,1 a", "! 1,1-1,2  ", "! 1,2-1,3 $", "n 1,3-1,4 "],
         );
         // An unclosed quote is a stray character, and so its prefix is a name.
         check(
             "b'a",
-            &["o 1,0-1,1 b", "o 1,1-1,2 '", "o 1,2-1,3 a", "n 1,3-1,4 "],
+            &["a 1,0-1,1 b", "! 1,1-1,2 '", "a 1,2-1,3 a", "n 1,3-1,4 "],
         );
-        check("é 'ü'", &["o 1,0-1,1 é", "s 1,2-1,5 'ü'", "n 1,5-1,6 "]);
+        check("é 'ü'", &["a 1,0-1,1 é", "s 1,2-1,5 'ü'", "n 1,5-1,6 "]);
+        // A digit of a word that begins no name.
+        check("²a", &["o 1,0-1,2 ²a", "n 1,2-1,3 "]);
         check(
             "if a:\n\tb\nc",
             &[
-                "o 1,0-1,2 if",
-                "o 1,3-1,4 a",
+                "a 1,0-1,2 if",
+                "a 1,3-1,4 a",
                 "o 1,4-1,5 :",
                 "n 1,5-1,6 \n",
                 "i 2,0-2,1 \t",
-                "o 2,1-2,2 b",
+                "a 2,1-2,2 b",
                 "n 2,2-2,3 \n",
-                "o 3,0-3,0 ",
-                "o 3,0-3,1 c",
+                "d 3,0-3,0 ",
+                "a 3,0-3,1 c",
                 "n 3,1-3,2 ",
             ],
         );
+        check(
+            "if a:\n b",
+            &[
+                "a 1,0-1,2 if",
+                "a 1,3-1,4 a",
+                "o 1,4-1,5 :",
+                "n 1,5-1,6 \n",
+                "i 2,0-2,1  ",
+                "a 2,1-2,2 b",
+                "n 2,2-2,3 ",
+                "d 3,0-3,0 ",
+            ],
+        );
         check("'a\\\nb'\n", &["s 1,0-2,2 'a\\\nb'", "n 2,2-2,3 \n"]);
-        check("'a\\\nb\n", &["o 1,0-2,2 'a\\\nb\n"]);
+        check("'a\\\nb\n", &["! 1,0-2,2 'a\\\nb\n"]);
         check(
             "'''a\n''' ''",
             &["s 1,0-2,3 '''a\n'''", "s 2,4-2,6 ''", "n 2,6-2,7 "],
         );
         check("'''a", &["OpenString"]);
-        check("(a", &["o 1,0-1,1 (", "o 1,1-1,2 a", "OpenStatement"]);
-        check("a\\\n", &["o 1,0-1,1 a", "OpenStatement"]);
+        check("(a", &["o 1,0-1,1 (", "a 1,1-1,2 a", "OpenStatement"]);
+        check("a\\\n", &["a 1,0-1,1 a", "OpenStatement"]);
+    }
+
+    /// Would catch lines and places that don't lead back to the source.
+    #[test]
+    fn tokens_know_their_lines() {
+        let source = "a\x0cb '''c\nd''' e";
+        let mut found = Vec::new();
+        let lines = ["a\x0c", "b '''c\n", "d''' e"];
+        tokenize_lines(source, lines.into_iter(), |token| {
+            assert_eq!(&source[token.offset..][..token.text.len()], token.text);
+            found.push((token.text, token.line));
+        })
+        .unwrap();
+        let expected = [
+            ("a", "a\x0c"),
+            ("b", "b '''c\n"),
+            ("'''c\nd'''", "b '''c\nd''' e"),
+            ("e", "d''' e"),
+            ("", ""),
+            ("", ""),
+        ];
+        assert_eq!(found, expected);
     }
 
     /// Would catch a dedent taken for granted.
@@ -672,6 +787,6 @@ mod tests {
         let source = r"\'".repeat(500_000);
         let mut count = 0;
         tokenize(&source, |_| count += 1).unwrap();
-        assert_eq!(count, 1_000_001);
+        assert_eq!(count, 1_000_002);
     }
 }
