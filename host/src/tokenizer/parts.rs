@@ -96,16 +96,12 @@ impl Parts<'_> {
     /// The kind is not known, or a file is not what it should be.
     pub(super) fn assemble(&self) -> Result<Option<(Value, Value)>, Error> {
         let has = |name: &str| self.files.contains_key(name);
-        if !has("vocab.txt") && !(has("vocab.json") && has("merges.txt")) {
+        let byte_level = has("vocab.json") && has("merges.txt");
+        if !(byte_level || has("vocab.txt")) {
             return Ok(None);
         }
         let kind = Kind::of(self)?;
-        let needed = if kind == Kind::Bert {
-            "vocab.txt"
-        } else {
-            "vocab.json"
-        };
-        if !has(needed) {
+        if (kind == Kind::Bert && !has("vocab.txt")) || (kind != Kind::Bert && !byte_level) {
             return Ok(None);
         }
         let vocabulary = match kind {
@@ -130,7 +126,7 @@ impl Parts<'_> {
             json!([token, id(token).unwrap_or_default()])
         };
         let prefix = flag("add_prefix_space", false);
-        let byte_level = |words: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": words});
+        let bytes = |words: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": words});
         let (normalizer, words, post_processor, decoder, model);
         match kind {
             Kind::Bert => {
@@ -161,9 +157,9 @@ impl Parts<'_> {
                 words = match kind {
                     Kind::Qwen2 => json!({"type": "Sequence", "pretokenizers": [
                         {"type": "Split", "pattern": {"Regex": QWEN2_WORDS}, "behavior": "Isolated", "invert": false},
-                        byte_level(false),
+                        bytes(false),
                     ]}),
-                    _ => byte_level(true),
+                    _ => bytes(true),
                 };
                 post_processor = match kind {
                     Kind::Roberta => json!({

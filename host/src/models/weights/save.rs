@@ -8,8 +8,12 @@ use std::path::Path;
 use candle_core::Tensor;
 use serde_json::{Value, json};
 
-use super::{CONFIG, Error, SINGLE};
+use super::{CONFIG, Error, INDEX, SINGLE};
 use crate::models::Parameter;
+
+/// Largest part of a saved model: what transformers had as its default up to version 4, below
+/// the limits of file systems and of uploads.
+const PART_BYTES_MAX: usize = 5_000_000_000;
 
 /// Writes a model folder under another name and renames it.
 ///
@@ -35,13 +39,47 @@ pub(in crate::models) fn save(
         extras(partial)?;
         write_json(&partial.join(CONFIG), &config)?;
         write_json(&partial.join("generation_config.json"), generation)?;
-        write_safetensors(
-            &partial.join(SINGLE),
-            parameters.iter().map(|p| (p.name.as_str(), &p.value)),
-            &[("format", "pt")],
-        )
+        let tensors = parameters.iter().map(|p| (p.name.as_str(), &p.value));
+        write_parts(partial, &tensors.collect::<Vec<_>>(), PART_BYTES_MAX)
     })
     .map_err(|e| failed(&e))
+}
+
+/// Writes `model.safetensors`, or parts of at most `bytes_max` and their index; a tensor that is
+/// larger has a part of its own.
+pub(super) fn write_parts(
+    folder: &Path,
+    tensors: &[(&str, &Tensor)],
+    bytes_max: usize,
+) -> io::Result<()> {
+    let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+    let mut parts: Vec<(usize, Vec<(&str, &Tensor)>)> = Vec::new();
+    for (name, tensor) in tensors {
+        let size = bytes(tensor);
+        match parts.last_mut() {
+            Some((sum, part)) if *sum + size <= bytes_max => {
+                *sum += size;
+                part.push((name, tensor));
+            }
+            _ => parts.push((size, vec![(name, tensor)])),
+        }
+    }
+    let metadata = [("format", "pt")];
+    if parts.len() < 2 {
+        return write_safetensors(&folder.join(SINGLE), tensors.iter().copied(), &metadata);
+    }
+    let mut map = serde_json::Map::new();
+    for (number, (_, part)) in parts.iter().enumerate() {
+        let file = format!("model-{:05}-of-{:05}.safetensors", number + 1, parts.len());
+        write_safetensors(&folder.join(&file), part.iter().copied(), &metadata)?;
+        map.extend(
+            part.iter()
+                .map(|(name, _)| ((*name).to_owned(), json!(file))),
+        );
+    }
+    let total: usize = parts.iter().map(|(sum, _)| sum).sum();
+    let index = json!({"metadata": {"total_size": total}, "weight_map": map});
+    write_json(&folder.join(INDEX), &index)
 }
 
 /// Writes tensors and text metadata as one safetensors file.

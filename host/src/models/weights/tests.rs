@@ -290,3 +290,56 @@ fn names(file: &Path) -> Vec<String> {
     let all = candle_core::safetensors::load(file, &Device::Cpu).expect("load");
     all.into_keys().collect()
 }
+
+// Would catch parts that are too large, an index that does not fit them, and a tensor lost.
+#[test]
+fn large_models_are_saved_in_parts() {
+    let (root, loaded) = saved(|_| ());
+    let model = loaded.expect("loads");
+    let folder = root.path().join("model");
+    fs::remove_file(folder.join(SINGLE)).expect("remove");
+    let parameters = model.parameters();
+    let tensors: Vec<_> = parameters
+        .iter()
+        .map(|p| (p.name.as_str(), &p.value))
+        .collect();
+    save::write_parts(&folder, &tensors, 800).expect("writes");
+    let mut parts: Vec<String> = fs::read_dir(&folder)
+        .expect("folder")
+        .map(|entry| {
+            entry
+                .expect("entry")
+                .file_name()
+                .into_string()
+                .expect("name")
+        })
+        .filter(|name| name.ends_with(".safetensors"))
+        .collect();
+    parts.sort();
+    assert!(
+        parts.len() > 2 && parts[0] == format!("model-00001-of-{:05}.safetensors", parts.len())
+    );
+    for part in &parts {
+        let size = fs::metadata(folder.join(part)).expect("size").len();
+        let single = names(&folder.join(part)).len() == 1;
+        // The header is not counted.
+        assert!(single || size < 800 + 700, "{part}: {size}");
+    }
+    let again = crate::models::load(&folder, &Device::Cpu).expect("loads");
+    for (a, b) in parameters.iter().zip(again.parameters()) {
+        let bits = |t: &Tensor| {
+            t.flatten_all()
+                .and_then(|t| t.to_vec1::<f32>())
+                .expect("f32")
+        };
+        assert_eq!((&a.name, bits(&a.value)), (&b.name, bits(&b.value)));
+    }
+    // A part that lacks a tensor which the index promises.
+    let stray = [("stray", &parameters[0].value)];
+    write_safetensors(&folder.join(&parts[1]), stray.into_iter(), &[]).expect("writes");
+    let error = crate::models::load(&folder, &Device::Cpu).expect_err("must be refused");
+    assert!(
+        error.to_string().contains(&parts[1]) && error.to_string().contains("is missing"),
+        "{error}"
+    );
+}
