@@ -5,6 +5,8 @@
 //! `RLHF_PEER_PYTHON` set to a Python that has torch and transformers, what we save is loaded
 //! there.
 
+mod files;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;

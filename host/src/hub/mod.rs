@@ -39,7 +39,7 @@ const WEIGHTS: &[(&str, &str)] = &[
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "model `{name}` is not a folder\nhint: a model is a folder with config.json and weights, a hub name such as `owner/name`, or `builtin:tiny-code`"
+        "model `{name}` is not a folder\nhint: a model is a folder with config.json and weights, a GGUF file, a hub name such as `owner/name`, or `builtin:tiny-code`"
     )]
     NotAFolder { name: String },
     #[error(
@@ -82,7 +82,8 @@ pub fn resolve(name: &str) -> Result<PathBuf, Error> {
 
 fn resolve_with(name: &str, settings: impl FnOnce() -> Settings) -> Result<PathBuf, Error> {
     let path = Path::new(name);
-    if path.is_dir() {
+    // A GGUF file is a whole model.
+    if path.is_dir() || (path.is_file() && path.extension().is_some_and(|e| e == "gguf")) {
         return Ok(path.to_owned());
     }
     if !is_hub_name(name) {

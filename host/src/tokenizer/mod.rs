@@ -6,6 +6,7 @@
 //! does ([`chat`]).
 
 mod chat;
+mod gguf;
 mod parts;
 #[cfg(test)]
 mod tests;
@@ -93,7 +94,7 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads the tokenizer of a Hugging Face folder.
+    /// Reads the tokenizer of a Hugging Face folder, or of a GGUF file.
     ///
     /// Special tokens come from `tokenizer_config.json` and `special_tokens_map.json`; ids in
     /// `generation_config.json` and `config.json` are added (several tokens may end a response)
@@ -102,6 +103,9 @@ impl Tokenizer {
     /// # Errors
     /// There is no tokenizer, or a file is not what it should be.
     pub fn from_folder(folder: &Path) -> Result<Self, Error> {
+        if folder.is_file() {
+            return Self::from_gguf(folder);
+        }
         let mut files = BTreeMap::new();
         for name in FILES {
             let file = folder.join(name);
@@ -135,8 +139,10 @@ impl Tokenizer {
                     specials: &named[1],
                     model: &numbered[1],
                 };
-                let missing = || Error::Missing(folder.into());
-                let (whole, defaults) = parts.assemble()?.ok_or_else(missing)?;
+                let Some((whole, defaults)) = parts.assemble()? else {
+                    let file = gguf::find(folder).ok_or_else(|| Error::Missing(folder.into()))?;
+                    return Self::from_gguf(&file);
+                };
                 assembled = whole.to_string().into_bytes();
                 (&assembled, "vocab.json", Some(defaults))
             }
@@ -156,6 +162,28 @@ impl Tokenizer {
             files: Arc::new(files),
             roles: Arc::new(roles),
             chat_template: chat_template.map(Into::into),
+        })
+    }
+
+    /// The tokenizer in a GGUF file. It is saved as a `tokenizer.json`.
+    fn from_gguf(file: &Path) -> Result<Self, Error> {
+        let (whole, config) = gguf::read(file)?;
+        let whole = whole.to_string().into_bytes();
+        let inner = parse(&whole, file)?;
+        let named = [config];
+        let files = BTreeMap::from([
+            (TOKENIZER.to_owned(), whole),
+            (
+                TOKENIZER_CONFIG.to_owned(),
+                format!("{:#}\n", named[0]).into_bytes(),
+            ),
+        ]);
+        Ok(Self {
+            specials: find_specials(&inner, &named, &[]),
+            inner: Arc::new(inner),
+            files: Arc::new(files),
+            roles: Arc::new(roles(&named)),
+            chat_template: chat_template(&named[0]).map(Into::into),
         })
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::Error;
 
 /// What Qwen2 calls a word (transformers' `tokenization_qwen2.py`).
-const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(super) const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Kinds of tokenizers that have files of their own.
 #[derive(Clone, Copy, Debug, PartialEq)]

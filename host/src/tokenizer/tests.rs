@@ -338,3 +338,40 @@ fn templates_are_found() {
         Ok("<end>"),
     );
 }
+
+// Would catch a GGUF file whose tokenizer, special tokens or template are other than its model's.
+#[test]
+fn gguf_files_have_tokenizers() {
+    let expected = expected("gguf");
+    let file = golden("gguf/tiny.gguf");
+    let out = folder(&[]);
+    let first = Tokenizer::from_folder(&file).expect("loads");
+    first.save(out.path()).expect("saves");
+    for tokenizer in [first, Tokenizer::from_folder(out.path()).expect("loads")] {
+        for row in expected["tiny"].as_array().expect("rows") {
+            let text = row["prompt"].as_str().expect("a text");
+            assert_eq!(tokenizer.encode(text).expect("encodes"), ids(&row["ids"]));
+        }
+        let specials = Specials {
+            bos: Some(1),
+            eos: vec![2],
+            pad: Some(0),
+        };
+        assert_eq!(tokenizer.specials(), &specials);
+        let chat = json!([{"role": "user", "content": "x"}]);
+        let text = tokenizer.chat(&chat, &Value::Null, true).expect("renders");
+        assert_eq!(
+            text,
+            "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n"
+        );
+    }
+    let error = Tokenizer::from_folder(&golden("gguf/blocks.gguf"))
+        .err()
+        .expect("refused");
+    assert!(
+        error
+            .to_string()
+            .contains("a kind that is not read: `none`"),
+        "{error}"
+    );
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{CONFIG, Error};
+use super::{CONFIG, Error, gguf, gguf_file};
 
 /// What can be wrong with a `config.json`.
 #[derive(Debug, thiserror::Error)]
@@ -115,11 +115,14 @@ impl ConfigReader<'_> {
     }
 }
 
-/// Reads a folder's `config.json`.
+/// Reads a folder's `config.json`, or what a GGUF file has in its place.
 ///
 /// # Errors
 /// No folder, no configuration, or not JSON.
 pub fn read_config(folder: &Path) -> Result<Value, Error> {
+    if folder.is_file() {
+        return gguf::config(folder);
+    }
     if !folder.is_dir() {
         return Err(Error::NoFolder(folder.into()));
     }
@@ -127,7 +130,11 @@ pub fn read_config(folder: &Path) -> Result<Value, Error> {
     let text = match fs::read_to_string(&file) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::NoConfig(folder.into()));
+            // A GGUF file says itself what it is.
+            return match gguf_file(folder)? {
+                Some(file) => gguf::config(&file),
+                None => Err(Error::NoConfig(folder.into())),
+            };
         }
         Err(source) => return Err(Error::Read { file, source }),
     };

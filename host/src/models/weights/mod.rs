@@ -6,6 +6,7 @@
 //! allocated on its word.
 
 mod config;
+mod gguf;
 mod pickle;
 mod pytorch;
 #[cfg(test)]
@@ -52,6 +53,8 @@ pub enum Error {
         /// A file in a format that is not read.
         other: Option<String>,
     },
+    #[error("model folder `{}` holds several models: {files}", .folder.display())]
+    SeveralModels { folder: PathBuf, files: String },
     #[error("`{}`: {source}", .file.display())]
     Config { file: PathBuf, source: ConfigError },
     #[error("`{}`: unsupported architecture `{found}`", .file.display())]
@@ -101,6 +104,7 @@ impl Error {
             Self::NoWeights { other: None, .. } => Some(format!(
                 "weights lie in `{SINGLE}` or `{PICKLE}`, or in parts named by `{INDEX}`"
             )),
+            Self::SeveralModels { .. } => Some("give the file itself instead of its folder".into()),
             Self::Refused { .. } => Some(
                 "a pickle can call any function of Python, so only what a plain state dict needs is read: get the weights as safetensors, from a source that you trust"
                     .into(),
@@ -115,7 +119,7 @@ impl Error {
             Self::MissingTensor { .. } | Self::SurplusTensor { .. } | Self::Shape { .. } => Some(
                 format!("`{CONFIG}` and the weights seem to come from different models"),
             ),
-            Self::Type { .. } => Some("supported types: F32, BF16, F16, F64".into()),
+            Self::Type { .. } => Some("supported types: F32, BF16, F16, F64, and in GGUF Q2_K to Q8_0".into()),
             Self::Config { source, .. } => source.hint(),
             Self::Read { .. } | Self::Write { .. } | Self::Device(_) => None,
         }
@@ -138,8 +142,12 @@ struct Place {
 }
 
 impl Files {
-    /// The weights of a model folder: safetensors where there are any, else a pickle.
+    /// The weights of a model folder: safetensors where there are any, else a pickle, else GGUF.
+    /// `folder` may be a GGUF file itself.
     pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        if folder.is_file() {
+            return Self::single(folder);
+        }
         for (single, index) in [(SINGLE, INDEX), (PICKLE, PICKLE_INDEX)] {
             let single = folder.join(single);
             if single.is_file() {
@@ -149,6 +157,9 @@ impl Files {
             if index.is_file() {
                 return Self::sharded(folder, &index);
             }
+        }
+        if let Some(file) = gguf_file(folder)? {
+            return Self::single(&file);
         }
         let others = ["tf_model.h5", "flax_model.msgpack", "model.onnx"];
         let other = others.iter().find(|name| folder.join(name).is_file());
@@ -200,9 +211,10 @@ impl Files {
         };
         let mut file = File::open(path).map_err(read)?;
         let length = file.metadata().map_err(read)?.len();
-        let tensors = match path.extension().is_some_and(|ending| ending == "bin") {
-            true => pytorch::tensors(path, &mut file, length)?,
-            false => safetensors::tensors(path, &mut file, length)?,
+        let tensors = match path.extension().and_then(|ending| ending.to_str()) {
+            Some("bin") => pytorch::tensors(path, &mut file, length)?,
+            Some("gguf") => gguf::tensors(path, length)?,
+            _ => safetensors::tensors(path, &mut file, length)?,
         };
         for (name, stored) in tensors {
             let place = Place {
@@ -274,6 +286,34 @@ impl Files {
             }),
             None => Ok(()),
         }
+    }
+}
+
+/// The GGUF file of a folder, if there is one.
+fn gguf_file(folder: &Path) -> Result<Option<PathBuf>, Error> {
+    let read = |source| Error::Read {
+        file: folder.into(),
+        source,
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        if path.extension().is_some_and(|ending| ending == "gguf") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    match found.len() {
+        0 | 1 => Ok(found.pop()),
+        _ => Err(Error::SeveralModels {
+            folder: folder.into(),
+            files: found
+                .iter()
+                .filter_map(|path| path.file_name())
+                .map(|name| name.to_string_lossy())
+                .collect::<Vec<_>>()
+                .join(", "),
+        }),
     }
 }
 

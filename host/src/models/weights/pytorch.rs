@@ -212,6 +212,7 @@ fn stored(
                 shape: view.shape.clone(),
                 strides: (!view.is_contiguous()).then(|| view.strides.clone()),
                 offset,
+                pairs: None,
             },
         ))
     };

@@ -72,6 +72,7 @@ pub(super) fn tensors(
             shape: info.shape.clone(),
             strides: None,
             offset: begin + info.data_offsets.0 as u64,
+            pairs: None,
         };
         (name, stored)
     });

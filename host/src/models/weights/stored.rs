@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
+use candle_core::Device;
+use candle_core::quantized::GgmlDType;
+use candle_core::quantized::ggml_file::qtensor_from_ggml;
 use half::{bf16, f16};
 
 /// Bytes that are read at once: enough to make the call's cost vanish, little enough to stay in
@@ -16,17 +19,30 @@ pub(super) enum Element {
     F32,
     F16,
     BF16,
+    /// Several elements share a scale: llama.cpp's quantised types.
+    Blocks(GgmlDType),
     /// What no weight is stored as, by its name.
     Other(String),
 }
 
 impl Element {
-    fn size(&self) -> usize {
+    /// Elements that are stored together, and their bytes.
+    fn block(&self) -> (usize, usize) {
         match self {
-            Self::F64 => 8,
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-            Self::Other(_) => 1,
+            Self::F64 => (1, 8),
+            Self::F32 => (1, 4),
+            Self::F16 | Self::BF16 => (1, 2),
+            Self::Blocks(kind) => (kind.block_size(), kind.type_size()),
+            Self::Other(_) => (1, 1),
+        }
+    }
+
+    /// Bytes of so many elements; none where they are no whole number of blocks.
+    pub(super) fn bytes(&self, count: usize) -> Option<usize> {
+        let (elements, bytes) = self.block();
+        match count.is_multiple_of(elements) {
+            true => (count / elements).checked_mul(bytes),
+            false => None,
         }
     }
 }
@@ -41,6 +57,9 @@ pub(super) struct Stored {
     pub(super) strides: Option<Vec<usize>>,
     /// Its first byte in the file.
     pub(super) offset: u64,
+    /// Heads whose rows stand in pairs `(i, i + width / 2)` next to each other, as llama.cpp has
+    /// them, and are put back into order; none where they are in order.
+    pub(super) pairs: Option<usize>,
 }
 
 impl Stored {
@@ -51,7 +70,11 @@ impl Stored {
     pub(super) fn read(&self, file: &mut File) -> io::Result<Vec<f32>> {
         let count: usize = self.shape.iter().product();
         let Some(strides) = &self.strides else {
-            return self.read_run(file, count);
+            let values = self.read_run(file, count)?;
+            return Ok(match self.pairs {
+                Some(heads) => unpair(&values, self.shape[0], heads),
+                None => values,
+            });
         };
         if count == 0 {
             return Ok(Vec::new());
@@ -81,22 +104,41 @@ impl Stored {
     fn read_run(&self, file: &mut File, count: usize) -> io::Result<Vec<f32>> {
         file.seek(SeekFrom::Start(self.offset))?;
         let mut values = Vec::with_capacity(count);
-        let size = self.element.size();
-        let mut chunk = vec![0; CHUNK.min(count * size)];
+        let (elements, bytes) = self.element.block();
+        let blocks = (CHUNK / bytes).clamp(1, (count / elements).max(1));
+        let mut chunk = vec![0; blocks * bytes];
         while values.len() < count {
-            let bytes = ((count - values.len()) * size).min(chunk.len());
-            let chunk = &mut chunk[..bytes];
+            let blocks = ((count - values.len()) / elements).min(blocks);
+            let chunk = &mut chunk[..blocks * bytes];
             file.read_exact(chunk)?;
-            match self.element {
+            match &self.element {
                 Element::F64 => convert(chunk, &mut values, |b| f64::from_le_bytes(b) as f32),
                 Element::F32 => convert(chunk, &mut values, f32::from_le_bytes),
                 Element::F16 => convert(chunk, &mut values, |b| f16::from_le_bytes(b).to_f32()),
                 Element::BF16 => convert(chunk, &mut values, |b| bf16::from_le_bytes(b).to_f32()),
+                Element::Blocks(kind) => {
+                    let some =
+                        qtensor_from_ggml(*kind, chunk, vec![blocks * elements], &Device::Cpu)
+                            .and_then(|t| t.dequantize(&Device::Cpu)?.to_vec1::<f32>());
+                    values.extend(some.map_err(io::Error::other)?);
+                }
                 Element::Other(_) => unreachable!("refused before it is read"),
             }
         }
         Ok(values)
     }
+}
+
+/// Rows `[heads, width / 2, 2]` as `[heads, 2, width / 2]`.
+fn unpair(values: &[f32], rows: usize, heads: usize) -> Vec<f32> {
+    let (columns, half) = (values.len() / rows.max(1), rows / heads / 2);
+    let mut ordered = Vec::with_capacity(values.len());
+    for row in 0..rows {
+        let (head, within) = (row / (2 * half), row % (2 * half));
+        let from = (head * 2 * half + 2 * (within % half) + within / half) * columns;
+        ordered.extend_from_slice(&values[from..from + columns]);
+    }
+    ordered
 }
 
 fn convert<const N: usize>(bytes: &[u8], values: &mut Vec<f32>, of: impl Fn([u8; N]) -> f32) {
