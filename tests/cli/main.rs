@@ -1,5 +1,6 @@
 //! Does each command say and do the right thing? Exit code, stdout and stderr.
 
+mod generate;
 mod large;
 mod plugins;
 

@@ -202,6 +202,7 @@ fn greedy(tokens: usize, batch_size: usize) -> Generation {
         top_k: 0,
         top_p: 1.0,
         batch_size,
+        ..Generation::default()
     }
 }
 

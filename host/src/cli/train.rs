@@ -117,7 +117,7 @@ pub struct Args {
     pub verbose: bool,
 }
 
-fn device(text: &str) -> Result<Device, String> {
+pub(super) fn device(text: &str) -> Result<Device, String> {
     match text {
         "auto" => Ok(Device::Auto),
         "cpu" => Ok(Device::Cpu),
@@ -278,7 +278,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Set by the first Ctrl-C or SIGTERM; a second one ends the process at once.
-fn interrupt_flag() -> Result<Arc<AtomicBool>> {
+pub(super) fn interrupt_flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&flag);
     ctrlc::set_handler(move || {

@@ -254,6 +254,24 @@ impl Config {
                 "above 0, up to 1",
             ),
             check(
+                "generation.min_p",
+                generation.min_p,
+                |p| (0.0..=1.0).contains(&p),
+                "0 to 1",
+            ),
+            check(
+                "generation.repetition_penalty",
+                generation.repetition_penalty,
+                above_zero,
+                positive,
+            ),
+            check(
+                "generation.num_beams",
+                generation.num_beams as f64,
+                one_or_more,
+                count,
+            ),
+            check(
                 "generation.batch_size",
                 generation.batch_size as f64,
                 one_or_more,

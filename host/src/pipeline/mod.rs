@@ -35,7 +35,7 @@ use examples::Examples;
 use folder::RunFolder;
 pub use folder::unused_folder;
 pub use plugins::Plugins;
-use policy::{Policy, Source};
+pub use policy::{Policy, Source, device};
 
 /// Fewest pairs that a preference loss and its held-out accuracy mean anything for.
 const PAIRS_MIN: usize = 8;
@@ -110,7 +110,7 @@ impl Plan {
     /// # Errors
     /// The first thing that is wrong, before any model is loaded.
     pub fn prepare(config: Config, specs: &[Spec]) -> Result<Self, Error> {
-        let device = policy::device(config.model.device)?;
+        let device = device(config.model.device)?;
         let runtime = Runtime::of_user()?;
         let mut plugins = Plugins::load(&runtime, &config, specs)?;
         let adapters = if examples::has_files(&config) {
