@@ -22,7 +22,7 @@ use crate::config::{Config, Training};
 use crate::data::sources::Adapters;
 use crate::data::{self, Demonstration, PreferencePair};
 use crate::evaluate::{self, MetricResult};
-use crate::models::CausalLm;
+use crate::models::{CausalLm, Model};
 use crate::plugin::{self, Metric, Runtime, Spec};
 use crate::random::{Purpose, Stream};
 use crate::report::manifest::{Machine, Manifest};

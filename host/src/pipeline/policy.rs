@@ -7,7 +7,7 @@ use candle_core::Device;
 use super::Error;
 use crate::config;
 use crate::hub;
-use crate::models::{CausalLm, Llama, LlamaConfig};
+use crate::models::{LanguageModel, LlamaConfig, Model};
 use crate::tokenizer::{Specials, Tokenizer};
 
 /// Where a policy comes from.
@@ -35,7 +35,7 @@ impl Source {
 
 /// What is trained.
 pub struct Policy {
-    pub model: Llama,
+    pub model: LanguageModel,
     pub tokenizer: Tokenizer,
 }
 
@@ -46,13 +46,11 @@ impl Policy {
         match source {
             Source::TinyCode => {
                 let tokenizer = tiny_code_tokenizer();
-                let model =
-                    Llama::init(tiny_code_config(&tokenizer), seed, device).map_err(|source| {
-                        Error::Tensor {
-                            doing: "initialising builtin:tiny-code".into(),
-                            source,
-                        }
-                    })?;
+                let config = tiny_code_config(&tokenizer);
+                let model = config.init(seed, device).map_err(|source| Error::Tensor {
+                    doing: "initialising builtin:tiny-code".into(),
+                    source,
+                })?;
                 Ok(Self { model, tokenizer })
             }
             Source::Folder(folder) => Ok(Self {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::optimizer::AdamW;
 use super::{Checkpoints, Error};
 use crate::config::training::Training;
-use crate::models::{CausalLm, weights};
+use crate::models::{Model, weights};
 
 const STATE: &str = "trainer_state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -82,7 +82,7 @@ impl Fingerprint {
 /// Writes `checkpoint-N` beside its place and renames it there.
 pub(super) fn save(
     checkpoints: &Checkpoints,
-    model: &dyn CausalLm,
+    model: &dyn Model,
     optimizer: &AdamW,
     state: &State,
     fingerprint: &Fingerprint,
@@ -108,7 +108,7 @@ pub(super) fn save(
 /// Puts a checkpoint's weights and state into a model and optimizer of the same run.
 pub(super) fn load(
     folder: &Path,
-    model: &mut dyn CausalLm,
+    model: &mut dyn Model,
     optimizer: &mut AdamW,
     fingerprint: &Fingerprint,
 ) -> Result<State, Error> {
@@ -141,12 +141,7 @@ pub(super) fn load(
             message,
         });
     }
-    let mut files = weights::Files::open(folder)?;
-    for parameter in model.parameters_mut() {
-        let device = parameter.value.device().clone();
-        parameter.value = files.take(&parameter.name, parameter.value.dims(), &device)?;
-    }
-    files.finish(|_| false)?;
+    model.restore(folder)?;
     optimizer.load(&folder.join(OPTIMIZER), model, state.step)?;
     Ok(state)
 }

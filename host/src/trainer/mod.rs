@@ -312,10 +312,10 @@ mod tests {
     use super::*;
     use crate::config::dpo::Dpo;
     use crate::config::training::Schedule;
-    use crate::models::{Llama, LlamaConfig};
+    use crate::models::{LanguageModel, LlamaConfig, Model};
     use candle_core::Device;
 
-    fn model() -> Llama {
+    fn model() -> LanguageModel {
         let config = LlamaConfig {
             vocab_size: 40,
             hidden_size: 32,
@@ -332,7 +332,7 @@ mod tests {
             eos_token_id: vec![2],
             pad_token_id: None,
         };
-        Llama::init(config, 5, &Device::Cpu).expect("init")
+        config.init(5, &Device::Cpu).expect("init")
     }
 
     /// Copy the last prompt token twice.
@@ -395,7 +395,7 @@ mod tests {
         fn warn(&mut self, _message: &str) {}
     }
 
-    fn bits(model: &Llama) -> Vec<u32> {
+    fn bits(model: &LanguageModel) -> Vec<u32> {
         let values = |t: &candle_core::Tensor| {
             t.flatten_all()
                 .and_then(|t| t.to_vec1::<f32>())

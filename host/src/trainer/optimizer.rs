@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::Result;
 
 use crate::config::training::{Schedule, Training};
-use crate::models::{CausalLm, weights};
+use crate::models::{Model, weights};
 use crate::ops::adamw::{Moments, Step, adamw, square_sum};
 
 /// Added to the norm before division; torch's `clip_grad_norm_`.
@@ -26,14 +26,14 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// An optimizer for the model's parameters, at its first step.
+    /// An optimizer for the model's trainable parameters, at its first step.
     ///
     /// # Errors
     /// The device has no room for two moments a weight.
-    pub fn new(model: &dyn CausalLm, training: &Training) -> Result<Self> {
+    pub fn new(model: &dyn Model, training: &Training) -> Result<Self> {
         Ok(Self {
             moments: model
-                .parameters()
+                .trainable()
                 .iter()
                 .map(|p| Moments::new(&p.value))
                 .collect::<Result<_>>()?,
@@ -54,11 +54,11 @@ impl AdamW {
     /// The model is frozen.
     pub fn step(
         &mut self,
-        model: &mut dyn CausalLm,
+        model: &mut dyn Model,
         learning_rate: f64,
         max_norm: f64,
     ) -> Result<f64> {
-        let mut parameters = model.parameters_mut();
+        let mut parameters = model.trainable_mut();
         let mut squares = 0.0;
         for parameter in &parameters {
             let Some(gradient) = &parameter.gradient else {
@@ -95,8 +95,8 @@ impl AdamW {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn save(&self, file: &Path, model: &dyn CausalLm) -> io::Result<()> {
-        let parameters = model.parameters();
+    pub fn save(&self, file: &Path, model: &dyn Model) -> io::Result<()> {
+        let parameters = model.trainable();
         let names: Vec<[String; 2]> = parameters
             .iter()
             .map(|p| {
@@ -122,11 +122,11 @@ impl AdamW {
     pub fn load(
         &mut self,
         file: &Path,
-        model: &dyn CausalLm,
+        model: &dyn Model,
         number: u64,
     ) -> std::result::Result<(), weights::Error> {
         let mut files = weights::Files::single(file)?;
-        for (parameter, moments) in model.parameters().iter().zip(&mut self.moments) {
+        for (parameter, moments) in model.trainable().iter().zip(&mut self.moments) {
             let (name, shape, device) = (
                 &parameter.name,
                 parameter.value.dims(),
