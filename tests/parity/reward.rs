@@ -133,7 +133,7 @@ fn reward_model_steps_match_torch() {
                 .expect("gradients");
             close(loss, expected, &format!("{name}: loss {step}"));
             let rate = adamw["lr"].as_f64().expect("a number");
-            optimizer.step(&mut model, rate, 0.0).expect("steps");
+            optimizer.step(&mut model, rate, 0.0, 1.0).expect("steps");
         }
     }
 }

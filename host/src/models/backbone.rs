@@ -202,18 +202,11 @@ impl Backbone {
             .try_for_each(|layer| layer.set_merged(merged))
     }
 
-    /// Merges the adapters and forgets them: what they learnt is the model's, and its weights can
-    /// be trained again, or get new adapters.
-    ///
-    /// # Errors
-    /// The device has no room.
-    pub fn absorb_adapters(&mut self) -> Result<()> {
+    /// Merges the adapters and forgets them.
+    pub(super) fn absorb_adapters(&mut self) -> Result<()> {
         self.merge_adapters()?;
         for layer in self.blocks.iter_mut().flat_map(Block::layers_mut) {
             layer.adapter = None;
-        }
-        for parameter in self.parameters_mut() {
-            parameter.frozen = false;
         }
         self.adapters = Adapters::default();
         Ok(())

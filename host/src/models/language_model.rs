@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use serde_json::Value;
 
 use super::backbone::initial_weights;
@@ -36,12 +36,17 @@ impl LanguageModel {
     /// # Errors
     /// The configuration is none of a causal model, or the device has no room.
     pub fn init(config: Value, seed: u64, device: &Device) -> Result<Self> {
-        let spec = Spec::from_json(&config).map_err(candle_core::Error::wrap)?;
-        if !spec.causal() {
-            bail!("`{}` predicts no next token", spec.model_type);
-        }
+        let spec = causal(&config)?;
         let mut source = initial_weights(seed, spec.layers, device);
         Self::build(config, spec, device, &mut source)
+    }
+
+    /// A model of the shape that `config` describes whose weights take no memory, to be counted.
+    pub(super) fn hollow(config: Value) -> Result<Self> {
+        let spec = causal(&config)?;
+        Self::build(config, spec, &Device::Cpu, &mut |_, shape, _| {
+            Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)
+        })
     }
 
     /// Loads a Hugging Face folder. See [`super::load`].
@@ -108,6 +113,15 @@ impl LanguageModel {
         let logits = linear(&hidden.to_dtype(compute)?, &self.head().cast(compute)?)?;
         logits.to_dtype(super::wide(compute))
     }
+}
+
+/// The shape of a causal model.
+fn causal(config: &Value) -> Result<Spec> {
+    let spec = Spec::from_json(config).map_err(candle_core::Error::wrap)?;
+    if !spec.causal() {
+        bail!("`{}` predicts no next token", spec.model_type);
+    }
+    Ok(spec)
 }
 
 impl Model for LanguageModel {

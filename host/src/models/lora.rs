@@ -189,7 +189,7 @@ pub(super) fn add(
                 }
             }
             candle_core::bail!(
-                "`model.lora.target_modules`: no layer is called `{target}`; there are {}, and `{}` for all",
+                "`model.lora.target_modules`: no layer of the model is called `{target}`\nhint: there are {}, and `{}` for all",
                 known.join(", "),
                 Lora::ALL_LINEAR
             );

@@ -61,6 +61,24 @@ pub fn load(folder: &Path, device: &Device) -> std::result::Result<LanguageModel
     LanguageModel::load(folder, device)
 }
 
+/// Number of weights of the causal model that a `config.json` describes, and how many of them are
+/// trained: with `lora` only the adapters', which are counted among the first as well. No memory
+/// is taken for them.
+///
+/// # Errors
+/// The configuration is none of a causal model, or `lora` names a layer that it does not have.
+pub fn count_weights(config: serde_json::Value, lora: Option<&Lora>) -> Result<(usize, usize)> {
+    let mut model = LanguageModel::hollow(config)?;
+    if let Some(lora) = lora {
+        model.add_adapters(lora, 0)?;
+    }
+    let count = |parameters: Vec<&Parameter>| {
+        let sizes = parameters.into_iter().map(|p| p.value.elem_count());
+        sizes.sum()
+    };
+    Ok((count(model.parameters()), count(model.trainable())))
+}
+
 /// A weight under its checkpoint's name, and its gradient while it is trained.
 #[derive(Debug)]
 pub struct Parameter {
@@ -253,6 +271,19 @@ pub trait Model: Send + Sync {
     /// There are adapters already, or a name fits no layer.
     fn add_adapters(&mut self, config: &Lora, seed: u64) -> Result<usize> {
         self.backbone_mut().add_adapters(config, seed)
+    }
+
+    /// Merges the adapters and forgets them: what they learnt is the model's, and its weights can
+    /// be trained again, or get new adapters.
+    ///
+    /// # Errors
+    /// The device has no room.
+    fn absorb_adapters(&mut self) -> Result<()> {
+        self.backbone_mut().absorb_adapters()?;
+        for parameter in self.parameters_mut() {
+            parameter.frozen = false;
+        }
+        Ok(())
     }
 
     /// Puts a checkpoint's values into the model it was saved from, adapters included.

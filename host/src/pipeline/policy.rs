@@ -1,11 +1,12 @@
-//! The policy of a run: a model, its tokenizer, and where both compute.
+//! The policy of a run: a model, its tokenizer, and where and how both compute.
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 
 use super::Error;
 use crate::config;
+use crate::config::model::Precision;
 use crate::hub;
 use crate::models::{LanguageModel, LlamaConfig, Model};
 use crate::tokenizer::{Specials, Tokenizer};
@@ -20,6 +21,20 @@ pub enum Source {
 }
 
 impl Source {
+    /// Number of weights of the policy: all, and those that are trained.
+    ///
+    /// # Errors
+    /// The folder's configuration is none of a model that can be trained, or the settings name
+    /// layers that it does not have.
+    pub fn weights(&self, settings: &config::Model) -> Result<(usize, usize), Error> {
+        let config = match self {
+            Source::TinyCode => tiny_code_config(&tiny_code_tokenizer()).to_json(),
+            Source::Folder(folder) => crate::models::weights::read_config(folder)?,
+        };
+        let lora = (settings.lora.rank > 0).then_some(&settings.lora);
+        crate::models::count_weights(config, lora).map_err(|error| Error::Input(error.to_string()))
+    }
+
     /// # Errors
     /// No such builtin model, folder or hub name.
     pub fn of(name: &str) -> Result<Self, Error> {
@@ -60,6 +75,38 @@ impl Policy {
         }
     }
 
+    /// Sets how the model computes.
+    pub fn compute(&mut self, settings: &config::Model) {
+        let dtype = compute_type(settings.precision, self.model.device());
+        let backbone = self.model.backbone_mut();
+        backbone.set_gradient_checkpointing(settings.gradient_checkpointing);
+        backbone.set_compute(dtype);
+    }
+
+    /// Gives the model its adapters where the settings ask for some.
+    ///
+    /// # Errors
+    /// The settings name layers that the model does not have.
+    pub fn adapt(&mut self, settings: &config::Model, seed: u64) -> Result<(), Error> {
+        if settings.lora.rank == 0 {
+            return Ok(());
+        }
+        let adapted = self.model.add_adapters(&settings.lora, seed);
+        adapted.map_err(|error| Error::Input(error.to_string()))?;
+        let stored = storage_type(settings.precision);
+        let stored = self.model.backbone_mut().store_frozen(stored);
+        stored.map_err(doing("storing the frozen weights"))
+    }
+
+    /// Makes what the adapters learnt a part of the model's own weights.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn absorb_adapters(&mut self) -> Result<(), Error> {
+        let absorbed = self.model.absorb_adapters();
+        absorbed.map_err(doing("merging the adapters"))
+    }
+
     /// Saves both as one folder that transformers loads.
     ///
     /// # Errors
@@ -68,6 +115,28 @@ impl Policy {
         Ok(self
             .model
             .save(folder, &|folder| self.tokenizer.save(folder))?)
+    }
+}
+
+fn doing(what: &str) -> impl FnOnce(candle_core::Error) -> Error {
+    let doing = what.to_owned();
+    move |source| Error::Tensor { doing, source }
+}
+
+/// What activations are computed in: half precision is slower than f32 on a CPU (and candle
+/// multiplies no bf16 there), so that it only stores weights then.
+pub fn compute_type(precision: Precision, device: &Device) -> DType {
+    match device {
+        Device::Cpu => DType::F32,
+        _ => storage_type(precision),
+    }
+}
+
+fn storage_type(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::BF16,
+        Precision::F16 => DType::F16,
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::loss_scale::LossScale;
 use super::optimizer::AdamW;
 use super::{Checkpoints, Error};
 use crate::config::training::Training;
@@ -22,6 +23,15 @@ pub(super) struct State {
     pub tokens: u64,
     /// Loss of the last step.
     pub loss: f64,
+    /// Where activations are in f16.
+    pub loss_scale: Option<LossScale>,
+}
+
+impl State {
+    /// Steps that the optimizer made: those that overflowed were left out.
+    fn updates(&self) -> u64 {
+        self.step - self.loss_scale.map_or(0, |s| s.skipped)
+    }
 }
 
 /// What must be equal for a run to be continued: with it, the rest follows from the seed.
@@ -35,6 +45,7 @@ impl Fingerprint {
         steps: u64,
         seed: u64,
         training: &Training,
+        model: &dyn Model,
     ) -> Self {
         let mut settings = serde_json::to_value(training).expect("settings are plain values");
         if let Some(settings) = settings.as_object_mut() {
@@ -48,6 +59,7 @@ impl Fingerprint {
             "steps": steps,
             "seed": seed.to_string(),
             "training": settings,
+            "lora": model.backbone().lora(),
         }))
     }
 
@@ -95,6 +107,7 @@ pub(super) fn save(
         "num_input_tokens_seen": state.tokens,
         // By its bits: a loss is not always a JSON number.
         "loss_bits": state.loss.to_bits().to_string(),
+        "loss_scale": state.loss_scale.map(|s| json!([s.scale, s.steps, s.skipped])),
         "run": fingerprint.0,
     });
     model.save(&folder, &|partial| {
@@ -134,6 +147,13 @@ pub(super) fn load(
         step: number("global_step")?,
         tokens: number("num_input_tokens_seen")?,
         loss: bits.map_or(f64::NAN, f64::from_bits),
+        loss_scale: value.get("loss_scale").and_then(|scale| {
+            Some(LossScale {
+                scale: scale.get(0)?.as_f64()?,
+                steps: scale.get(1)?.as_u64()?,
+                skipped: scale.get(2)?.as_u64()?,
+            })
+        }),
     };
     if let Some(message) = fingerprint.difference(value.get("run").unwrap_or(&Value::Null)) {
         return Err(Error::OtherRun {
@@ -142,7 +162,7 @@ pub(super) fn load(
         });
     }
     model.restore(folder)?;
-    optimizer.load(&folder.join(OPTIMIZER), model, state.step)?;
+    optimizer.load(&folder.join(OPTIMIZER), model, state.updates())?;
     Ok(state)
 }
 

@@ -47,8 +47,9 @@ impl AdamW {
 
     /// Changes the model by its gradients and zeroes them.
     ///
-    /// Gradients are scaled down so that their global norm is at most `max_norm` (0: never).
-    /// Returns the norm before that. Where it is not finite, nothing changes.
+    /// Gradients are those of `loss_scale` times the loss. They are scaled down so that their
+    /// global norm is at most `max_norm` (0: never). Returns the norm before that. Where it is
+    /// not finite, the gradients are zeroed and nothing else changes.
     ///
     /// # Errors
     /// The model is frozen.
@@ -57,6 +58,7 @@ impl AdamW {
         model: &mut dyn Model,
         learning_rate: f64,
         max_norm: f64,
+        loss_scale: f64,
     ) -> Result<f64> {
         let mut parameters = model.trainable_mut();
         let mut squares = 0.0;
@@ -66,8 +68,11 @@ impl AdamW {
             };
             squares += square_sum(gradient)?;
         }
-        let norm = squares.sqrt();
+        let norm = squares.sqrt() / loss_scale;
         if !norm.is_finite() {
+            for parameter in parameters {
+                parameter.gradient = Some(parameter.value.zeros_like()?);
+            }
             return Ok(norm);
         }
         self.number += 1;
@@ -79,9 +84,9 @@ impl AdamW {
             weight_decay: self.weight_decay,
             number: self.number,
             gradient_scale: if max_norm > 0.0 {
-                (max_norm / (norm + CLIP_EPSILON)).min(1.0)
+                (max_norm / (norm + CLIP_EPSILON)).min(1.0) / loss_scale
             } else {
-                1.0
+                1.0 / loss_scale
             },
         };
         for (parameter, moments) in parameters.iter_mut().zip(&mut self.moments) {

@@ -120,6 +120,56 @@ fn dropout_follows_from_the_step() {
     });
 }
 
+// Would catch a mask that is scaled in one direction only: the slope of the loss with dropout,
+// under the mask of one step, along the gradient of the same step. Tolerance as in
+// [`check_slopes`].
+#[test]
+fn dropout_is_part_of_the_gradient() -> Result<()> {
+    let mut model = language_model(gpt2());
+    let config = Lora {
+        dropout: 0.3,
+        ..adapters()
+    };
+    model.add_adapters(&config, 7)?;
+    shake(model.trainable_mut());
+    model.train()?;
+    let (batch, targets) = batch();
+    let loss = |model: &mut LanguageModel| -> Result<f64> {
+        let mut loss = 0.0;
+        model.backbone_mut().begin_step(3);
+        model.accumulate(&batch, &targets, &mut |_, logprobs| {
+            let sum: f32 = logprobs.iter().sum();
+            loss += f64::from(sum).powi(2) / 10.0;
+            vec![sum / 5.0; logprobs.len()]
+        })?;
+        Ok(loss)
+    };
+    loss(&mut model)?;
+    let gradients: Vec<Tensor> = model
+        .trainable()
+        .iter()
+        .map(|p| p.gradient.as_ref().expect("trained").copy())
+        .collect::<Result<_>>()?;
+    for (i, gradient) in gradients.iter().enumerate() {
+        let norm2 = values(gradient).iter().map(|x| x * x).sum::<f64>();
+        let step = 1e-2 / norm2.sqrt();
+        let mut at = |factor: f64| -> Result<f64> {
+            let value = &mut model.trainable_mut()[i].value;
+            *value = (&*value + (gradient * factor)?)?;
+            loss(&mut model)
+        };
+        let (up, down) = (at(step)?, at(-2.0 * step)?);
+        at(step)?;
+        let slope = (up - down) / (2.0 * step);
+        let name = &model.trainable()[i].name;
+        assert!(
+            (slope / norm2 - 1.0).abs() < 3e-2,
+            "{name}: slope {slope}, gradient {norm2}"
+        );
+    }
+    Ok(())
+}
+
 // Would catch names that fit in the middle of a word, and a name that nobody has.
 #[test]
 fn adapters_go_where_they_are_told() -> Result<()> {
@@ -151,7 +201,7 @@ fn adapters_go_where_they_are_told() -> Result<()> {
         .expect_err("refused")
         .to_string();
     assert!(
-        refused.contains("no layer is called `proj`; there are c_attn, c_proj, c_fc"),
+        refused.contains("no layer of the model is called `proj`\nhint: there are c_attn, c_proj, c_fc"),
         "{refused}"
     );
     Ok(())
@@ -213,7 +263,7 @@ fn frozen_weights_may_be_stored_in_less() -> Result<()> {
             .filter(|p| p.value.dtype() == DType::BF16)
             .count();
         assert_eq!(stored, model.backbone().parameters().len(), "{name}");
-        model.backbone_mut().absorb_adapters()?;
+        model.absorb_adapters()?;
         model.train()?;
         assert!(
             model
