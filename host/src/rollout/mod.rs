@@ -349,10 +349,10 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{Llama, LlamaConfig};
+    use crate::models::{LanguageModel, LlamaConfig};
     use candle_core::Device;
 
-    fn model() -> Llama {
+    fn model() -> LanguageModel {
         let config = LlamaConfig {
             vocab_size: 30,
             hidden_size: 24,
@@ -369,7 +369,7 @@ mod tests {
             eos_token_id: vec![2],
             pad_token_id: None,
         };
-        Llama::init(config, 5, &Device::Cpu).expect("init")
+        config.init(5, &Device::Cpu).expect("init")
     }
 
     fn config(batch_size: usize, temperature: f64) -> Generation {

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::{CONFIG, Error, gguf, gguf_file};
+use crate::ops::gelu::Gelu;
 
 /// What can be wrong with a `config.json`.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,33 @@ impl ConfigReader<'_> {
         }
     }
 
+    pub(in crate::models) fn flag_or(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(value) => value.as_bool().ok_or_else(|| ConfigError::Invalid {
+                key: key.into(),
+                found: value.to_string(),
+            }),
+        }
+    }
+
+    /// A GELU by transformers' name.
+    pub(in crate::models) fn gelu(&self, key: &str, default: &str) -> Result<Gelu, ConfigError> {
+        let name = match self.get(key) {
+            None => Some(default),
+            Some(value) => value.as_str(),
+        };
+        match name {
+            Some("gelu") => Ok(Gelu::Exact),
+            Some("gelu_new" | "gelu_pytorch_tanh") => Ok(Gelu::Tanh),
+            other => Err(ConfigError::Unsupported {
+                key: key.into(),
+                found: other.unwrap_or("no name").into(),
+                supported: "gelu, gelu_new, gelu_pytorch_tanh".into(),
+            }),
+        }
+    }
+
     /// One token id, several, or none.
     pub(in crate::models) fn ids(&self, key: &str) -> Vec<u32> {
         match self.get(key) {
@@ -151,28 +179,7 @@ pub fn read_config(folder: &Path) -> Result<Value, Error> {
     }
 }
 
-/// Refuses a model that is not of the given type with a language-model head.
-pub(in crate::models) fn require_architecture(
-    folder: &Path,
-    config: &Value,
-    kind: &str,
-    class: &str,
-) -> Result<(), Error> {
-    let text = |v: Option<&Value>| v.and_then(Value::as_str).map(str::to_owned);
-    let model_type = text(config.get("model_type"));
-    let architecture = text(config.get("architectures").and_then(|a| a.get(0)));
-    let fits =
-        model_type.as_deref() == Some(kind) && architecture.as_deref().is_none_or(|a| a == class);
-    if fits {
-        return Ok(());
-    }
-    let found = match (model_type, architecture) {
-        (Some(kind), Some(class)) => format!("{kind} ({class})"),
-        (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => "none".into(),
-    };
-    Err(Error::Architecture {
-        file: folder.join(CONFIG),
-        found,
-    })
+/// The file that [`read_config`] reads.
+pub(in crate::models) fn config_file(folder: &Path) -> PathBuf {
+    folder.join(CONFIG)
 }

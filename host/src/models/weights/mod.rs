@@ -26,19 +26,18 @@ use candle_core::{Device, Tensor};
 use serde_json::Value;
 
 pub use config::{ConfigError, read_config};
-pub(super) use config::{ConfigReader, require_architecture};
+pub(super) use config::{ConfigReader, config_file};
 pub(super) use save::save;
 pub use save::{replace_folder, write_json, write_safetensors};
 use stored::{Element, Stored};
+
+use super::spec;
 
 const CONFIG: &str = "config.json";
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
 const PICKLE_INDEX: &str = "pytorch_model.bin.index.json";
-
-/// Values of `model_type` that can be loaded.
-pub const SUPPORTED: &[&str] = &["llama"];
 
 /// What can be wrong with a model folder.
 #[derive(Debug, thiserror::Error)]
@@ -109,9 +108,11 @@ impl Error {
                 "a pickle can call any function of Python, so only what a plain state dict needs is read: get the weights as safetensors, from a source that you trust"
                     .into(),
             ),
-            Self::Architecture { .. } => {
-                Some(format!("supported `model_type`: {}", SUPPORTED.join(", ")))
-            }
+            Self::Architecture { .. } => Some(format!(
+                "supported `model_type`: {} as language models, {} as encoders and reward models",
+                spec::CAUSAL.join(", "),
+                spec::ENCODERS.join(", ")
+            )),
             Self::Broken { .. } => Some(
                 "the file may be cut short: compare its size with the original, or fetch it again"
                     .into(),
@@ -230,7 +231,6 @@ impl Files {
 
     /// Whether there is a tensor of this name: a checkpoint of a bare model lacks the prefix
     /// (`transformer.`, `roberta.`) that one with a head has.
-    #[allow(dead_code, reason = "asked by architectures that come in both forms")]
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
