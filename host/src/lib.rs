@@ -8,7 +8,8 @@
 //! | [`cli`] | flags, commands, exit codes |
 //! | [`config`] | a run's settings: presets, files, ranges |
 //! | [`hub`] | from a model's name to a folder |
-//! | [`tokenizer`] | text to ids and back |
+//! | [`gguf`] | the header of a file of llama.cpp's |
+//! | [`tokenizer`] | text to ids and back, conversations to text |
 //! | [`plugin`] | the WebAssembly runtime |
 //! | [`data`] | examples: files through adapters, embedded tasks, splits |
 //! | [`ops`], [`models`] | layers with forward and backward, and the networks made of them |
@@ -33,6 +34,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod evaluate;
+pub mod gguf;
 pub mod hub;
 pub mod models;
 pub mod pipeline;

@@ -21,6 +21,10 @@ pub enum Purpose {
     Preferences = 5,
     /// Resamples behind an interval.
     Bootstrap = 6,
+    /// Initial weights of adapters.
+    AdapterInitialisation = 10,
+    /// Which inputs of an adapter are dropped.
+    Dropout = 11,
 }
 
 /// A stream of random numbers; a clone gives the same ones again.

@@ -1,5 +1,6 @@
 //! Does each command say and do the right thing? Exit code, stdout and stderr.
 
+mod generate;
 mod large;
 mod plugins;
 
@@ -472,8 +473,29 @@ fn dry_run_and_inspection() {
         &["--mode", "fast", "--dry-run", "--output-dir", "out"],
     )
     .expect_code(0)
-    .expect_stdout("evaluation 256 held-out tasks");
+    .expect_stdout("evaluation 256 held-out tasks")
+    .expect_stdout("all of them trained");
     assert!(!workspace.join("out").exists());
+    let lora = [
+        "--mode",
+        "fast",
+        "--dry-run",
+        "--precision",
+        "bf16",
+        "--gradient-checkpointing",
+        "--lora-rank",
+        "4",
+        "--lora-target-modules",
+    ];
+    // Of four layers of 128 with two key heads of 32: 4 · 4 · ((128 + 128) + (128 + 64)).
+    call(&workspace, &[&lora[..], &["q_proj,v_proj"]].concat())
+        .expect_code(0)
+        .expect_stdout("of which 7168 are trained: adapters of rank 4 on q_proj, v_proj")
+        .expect_stdout("weights that are not trained stored in bf16")
+        .expect_stdout("gradient checkpointing");
+    call(&workspace, &[&lora[..], &["q_proj,c_attn"]].concat())
+        .expect_code(2)
+        .expect_stderr("no layer of the model is called `c_attn`\nhint: there are q_proj");
     call(&workspace, &["plugin", "inspect", "metrics/codebleu.wasm"])
         .expect_code(0)
         .expect_stdout(

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("config", &[]),
+    ("gguf", &[]),
     ("hub", &[]),
     ("ops", &["random"]),
-    ("tokenizer", &["config"]),
+    ("tokenizer", &["config", "gguf"]),
     ("tracking", &["config"]),
     ("plugin", &["config"]),
     ("data", &["config", "tokenizer", "plugin", "random"]),
-    ("models", &["config", "ops", "random"]),
+    ("models", &["config", "gguf", "ops", "random"]),
     ("rollout", &["config", "data", "models", "ops", "random"]),
     (
         "trainer",

@@ -13,6 +13,7 @@
 
 mod config;
 mod eval;
+mod generate;
 mod plugin;
 mod train;
 
@@ -46,6 +47,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Score predictions with any metrics
     Eval(eval::Args),
+    /// Let a model answer prompts
+    Generate(Box<generate::Args>),
     /// Write, look at, test, measure and pin plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
         None => train::run(&cli.train),
         Some(Command::Train(args)) => train::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Generate(args)) => generate::run(&args),
         Some(Command::Plugin(command)) => plugin::run(&command),
         Some(Command::Config(args)) => config::run(&args),
     };

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use super::{MissedTarget, Usage};
 use crate::config::data::OnBadRow;
+use crate::config::model::Precision;
 use crate::config::training::Method;
 use crate::config::{self, Config, Device, Mode, Origin};
 use crate::pipeline;
@@ -62,6 +63,29 @@ pub struct Args {
     /// Longest response, in tokens
     #[arg(long, help_heading = "Model")]
     pub max_new_tokens: Option<usize>,
+    /// Train adapters of this rank in place of all weights; 0: none
+    #[arg(long, value_name = "RANK", help_heading = "Model")]
+    pub lora_rank: Option<usize>,
+    /// The adapters' output is multiplied by ALPHA / RANK
+    #[arg(long, value_name = "ALPHA", help_heading = "Model")]
+    pub lora_alpha: Option<f64>,
+    /// Share of an adapter's inputs dropped in training
+    #[arg(long, value_name = "SHARE", help_heading = "Model")]
+    pub lora_dropout: Option<f64>,
+    /// Layers that get an adapter, such as q_proj,v_proj; or all-linear
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        help_heading = "Model"
+    )]
+    pub lora_target_modules: Vec<String>,
+    /// Compute layers again in the backward: less memory, a third more time
+    #[arg(long, help_heading = "Hardware")]
+    pub gradient_checkpointing: bool,
+    /// Type to compute in where the device has it; on the CPU, to store what is not trained
+    #[arg(long, value_enum, help_heading = "Hardware")]
+    pub precision: Option<Precision>,
     /// Device to use
     #[arg(long, value_parser = device, value_name = "cpu|cuda|metal|auto", help_heading = "Hardware")]
     pub device: Option<Device>,
@@ -117,7 +141,7 @@ pub struct Args {
     pub verbose: bool,
 }
 
-fn device(text: &str) -> Result<Device, String> {
+pub(super) fn device(text: &str) -> Result<Device, String> {
     match text {
         "auto" => Ok(Device::Auto),
         "cpu" => Ok(Device::Cpu),
@@ -197,6 +221,15 @@ impl Args {
         set(&mut config.model.base_model_name, &self.model_name);
         set(&mut config.model.reward_model_name, &self.reward_model_name);
         set(&mut config.model.device, &self.device);
+        set(&mut config.model.precision, &self.precision);
+        config.model.gradient_checkpointing |= self.gradient_checkpointing;
+        let lora = &mut config.model.lora;
+        set(&mut lora.rank, &self.lora_rank);
+        set(&mut lora.alpha, &self.lora_alpha);
+        set(&mut lora.dropout, &self.lora_dropout);
+        if !self.lora_target_modules.is_empty() {
+            lora.target_modules.clone_from(&self.lora_target_modules);
+        }
         set_some(&mut config.training.method, &self.method);
         set(&mut config.training.learning_rate, &self.learning_rate);
         set(&mut config.training.batch_size, &self.batch_size);
@@ -278,7 +311,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Set by the first Ctrl-C or SIGTERM; a second one ends the process at once.
-fn interrupt_flag() -> Result<Arc<AtomicBool>> {
+pub(super) fn interrupt_flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&flag);
     ctrlc::set_handler(move || {

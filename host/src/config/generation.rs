@@ -14,8 +14,69 @@ pub struct Generation {
     pub top_k: usize,
     /// Only the most likely tokens whose probabilities sum to p, in (0, 1]. Default 0.95.
     pub top_p: f64,
+    /// Only tokens at least this fraction as likely as the most likely one, in [0, 1]; 0 keeps
+    /// all. Default 0.
+    pub min_p: f64,
+    /// Makes tokens that stand in prompt or response less likely (above 1) or more: divides their
+    /// logits where these are positive, multiplies them where negative. Default 1.
+    pub repetition_penalty: f64,
+    /// Beams of a search for the most likely response; 1 samples instead. A search is not
+    /// sampled: of the settings above it minds `max_new_tokens` and `repetition_penalty`.
+    /// Default 1.
+    pub num_beams: usize,
+    /// A beam's score is its log-probability over its length to this power. Default 1.
+    pub length_penalty: f64,
+    /// When a search ends; see [`EarlyStopping`]. Default false.
+    pub early_stopping: EarlyStopping,
     /// Prompts decoded at once. Default 16.
     pub batch_size: usize,
+}
+
+/// When a beam search ends, of a prompt that has as many finished responses as beams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "EarlyStoppingValue", into = "EarlyStoppingValue")]
+pub enum EarlyStopping {
+    /// `false`: when the best open beam, at its length of now, is worse than the worst finished
+    /// one.
+    #[default]
+    No,
+    /// `true`: at once.
+    Yes,
+    /// `"never"`: when no open beam can become better than the worst finished one.
+    Never,
+}
+
+/// As transformers writes it: a truth value or a word.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum EarlyStoppingValue {
+    Flag(bool),
+    Word(String),
+}
+
+impl TryFrom<EarlyStoppingValue> for EarlyStopping {
+    type Error = String;
+
+    fn try_from(value: EarlyStoppingValue) -> Result<Self, String> {
+        match value {
+            EarlyStoppingValue::Flag(false) => Ok(Self::No),
+            EarlyStoppingValue::Flag(true) => Ok(Self::Yes),
+            EarlyStoppingValue::Word(word) if word == "never" => Ok(Self::Never),
+            EarlyStoppingValue::Word(word) => Err(format!(
+                "expected true, false or \"never\", found \"{word}\""
+            )),
+        }
+    }
+}
+
+impl From<EarlyStopping> for EarlyStoppingValue {
+    fn from(value: EarlyStopping) -> Self {
+        match value {
+            EarlyStopping::No => Self::Flag(false),
+            EarlyStopping::Yes => Self::Flag(true),
+            EarlyStopping::Never => Self::Word("never".into()),
+        }
+    }
 }
 
 impl Default for Generation {
@@ -25,6 +86,11 @@ impl Default for Generation {
             temperature: 0.8,
             top_k: 50,
             top_p: 0.95,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            num_beams: 1,
+            length_penalty: 1.0,
+            early_stopping: EarlyStopping::No,
             batch_size: 16,
         }
     }

@@ -119,6 +119,7 @@ impl Config {
     /// The first value out of range, by its key.
     pub fn validate(&self) -> Result<(), Error> {
         let Config {
+            model,
             training,
             warm_up,
             preferences,
@@ -235,6 +236,19 @@ impl Config {
                 "0 or more",
             ),
             check("dpo.beta", dpo.beta, above_zero, positive),
+            check("model.lora.alpha", model.lora.alpha, above_zero, positive),
+            check(
+                "model.lora.dropout",
+                model.lora.dropout,
+                |p| (0.0..1.0).contains(&p),
+                "0 or more, below 1",
+            ),
+            check(
+                "model.lora.target_modules",
+                model.lora.target_modules.len() as f64,
+                one_or_more,
+                "one name or more, or all-linear",
+            ),
             check(
                 "generation.max_new_tokens",
                 generation.max_new_tokens as f64,
@@ -252,6 +266,24 @@ impl Config {
                 generation.top_p,
                 |p| p > 0.0 && p <= 1.0,
                 "above 0, up to 1",
+            ),
+            check(
+                "generation.min_p",
+                generation.min_p,
+                |p| (0.0..=1.0).contains(&p),
+                "0 to 1",
+            ),
+            check(
+                "generation.repetition_penalty",
+                generation.repetition_penalty,
+                above_zero,
+                positive,
+            ),
+            check(
+                "generation.num_beams",
+                generation.num_beams as f64,
+                one_or_more,
+                count,
             ),
             check(
                 "generation.batch_size",
@@ -345,6 +377,10 @@ mod tests {
         check(
             |config| config.training.learning_rate = f64::NAN,
             Some("`training.learning_rate` is NaN; expected a number above 0"),
+        );
+        check(
+            |config| config.model.lora.dropout = 1.0,
+            Some("`model.lora.dropout` is 1; expected 0 or more, below 1"),
         );
         check(
             |config| config.generation.top_p = 0.0,

@@ -32,6 +32,56 @@ impl fmt::Display for Device {
     }
 }
 
+/// Type in which a model computes where the device has it. Weights that are trained are f32
+/// whatever this says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    #[default]
+    F32,
+    Bf16,
+    F16,
+}
+
+/// Low-rank adapters (Hu et al. 2022) in place of training all weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lora {
+    /// Rank of the adapters; 0, the default: none, all weights are trained.
+    pub rank: usize,
+    /// The adapters' output is multiplied by `alpha / rank`. Default 16.
+    pub alpha: f64,
+    /// Share of an adapter's inputs that are dropped in training, in [0, 1). Default 0.
+    pub dropout: f64,
+    /// Last parts of the names of the layers that get one, such as `q_proj`; `all-linear`, the
+    /// default, for every linear layer but the head.
+    pub target_modules: Vec<String>,
+}
+
+impl Lora {
+    /// PEFT's word for every linear layer but the head.
+    pub const ALL_LINEAR: &str = "all-linear";
+
+    /// The layers named; empty for all.
+    pub fn targets(&self) -> &[String] {
+        match self.target_modules.iter().any(|t| t == Self::ALL_LINEAR) {
+            true => &[],
+            false => &self.target_modules,
+        }
+    }
+}
+
+impl Default for Lora {
+    fn default() -> Self {
+        Self {
+            rank: 0,
+            alpha: 16.0,
+            dropout: 0.0,
+            target_modules: vec![Self::ALL_LINEAR.into()],
+        }
+    }
+}
+
 /// Settings of the models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,6 +92,13 @@ pub struct Model {
     /// As above, for the reward model. Used by PPO only.
     pub reward_model_name: String,
     pub device: Device,
+    /// Default f32. On the CPU, where half precision is slower, bf16 and f16 only say how weights
+    /// that are not trained are stored.
+    pub precision: Precision,
+    /// Compute each layer again in the backward rather than keep what it needs: about a third
+    /// more time for a small part of the memory. Default off.
+    pub gradient_checkpointing: bool,
+    pub lora: Lora,
 }
 
 impl Default for Model {
@@ -50,6 +107,9 @@ impl Default for Model {
             base_model_name: "microsoft/CodeGPT-small-py".into(),
             reward_model_name: "microsoft/codebert-base".into(),
             device: Device::Auto,
+            precision: Precision::F32,
+            gradient_checkpointing: false,
+            lora: Lora::default(),
         }
     }
 }

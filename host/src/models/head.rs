@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 use super::{Objective, Targets};
 use crate::ops::cross_entropy::{target_logprobs, target_logprobs_backward};
@@ -19,25 +19,41 @@ fn chunk_rows(vocabulary: usize) -> usize {
     (CHUNK_ELEMENTS / vocabulary.max(1)).clamp(1, 512)
 }
 
-/// Log-probabilities of the targets. `hidden` `[T, H]` are final states, `w` `[V, H]`.
+/// The type of what is summed: f32 for half precision.
+fn wide(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
+    }
+}
+
+/// Logits in full precision: a half-precision sum over the vocabulary would lose its tail.
+fn logits(states: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let logits = linear(states, w)?;
+    logits.to_dtype(wide(logits.dtype()))
+}
+
+/// Log-probabilities of the targets. `hidden` `[T, H]` are final states, `w` `[V, H]`, of one
+/// type.
 pub fn logprobs(hidden: &Tensor, w: &Tensor, targets: &Targets) -> Result<Vec<f32>> {
     let step = chunk_rows(w.dim(0)?);
     let mut all = Vec::with_capacity(targets.ids.len());
     for (rows, ids) in targets.rows.chunks(step).zip(targets.ids.chunks(step)) {
-        let logits = linear(&gather(hidden, rows)?, w)?;
+        let logits = logits(&gather(hidden, rows)?, w)?;
         all.extend(target_logprobs(&logits, ids)?.0);
     }
     Ok(all)
 }
 
-/// Gradient of the final states `[T, H]`; adds the head's to `dw`.
+/// Gradient of the final states `[T, H]`, in f32 where `hidden` is of less; adds the head's to
+/// `dw` where it is trained.
 ///
 /// Groups that fit into a chunk are done in one pass: their logits turn into gradients where
 /// they lie. A group that does not is computed twice, first for its log-probabilities.
 pub fn backward(
     hidden: &Tensor,
     w: &Tensor,
-    dw: &mut Tensor,
+    dw: Option<&mut Tensor>,
     targets: &Targets,
     objective: &mut Objective,
 ) -> Result<Tensor> {
@@ -54,7 +70,7 @@ pub fn backward(
         w,
         dw,
         targets,
-        d_hidden: hidden.zeros_like()?,
+        d_hidden: Tensor::zeros(hidden.shape(), wide(hidden.dtype()), hidden.device())?,
     };
     let mut first = 0;
     while first < targets.groups.len() {
@@ -109,7 +125,7 @@ pub fn backward(
 struct Pass<'a> {
     hidden: &'a Tensor,
     w: &'a Tensor,
-    dw: &'a mut Tensor,
+    dw: Option<&'a mut Tensor>,
     targets: &'a Targets,
     d_hidden: Tensor,
 }
@@ -117,7 +133,7 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn logits(&self, rows: &Range<usize>) -> Result<(Tensor, Tensor)> {
         let states = gather(self.hidden, &self.targets.rows[rows.clone()])?;
-        let logits = linear(&states, self.w)?;
+        let logits = logits(&states, self.w)?;
         Ok((states, logits))
     }
 
@@ -133,8 +149,12 @@ impl Pass<'_> {
             return Ok(());
         }
         let d_logits = target_logprobs_backward(logits, lse, &self.targets.ids[rows.clone()], d)?;
-        linear_weight_gradient(self.dw, &d_logits, &states)?;
+        let d_logits = d_logits.to_dtype(self.w.dtype())?;
+        if let Some(dw) = self.dw.as_deref_mut() {
+            linear_weight_gradient(dw, &d_logits, &states)?;
+        }
         let d_states = linear_input_gradient(None, &d_logits, self.w)?;
+        let d_states = d_states.to_dtype(self.d_hidden.dtype())?;
         scatter_add(
             &mut self.d_hidden,
             &self.targets.rows[rows.clone()],

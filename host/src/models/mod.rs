@@ -1,32 +1,82 @@
 //! Networks that can be trained: their weights, their forward and their backward.
 //!
-//! A model owns [`Parameter`]s, values with a gradient beside them while they are trained. It
-//! knows nothing of losses: [`CausalLm::accumulate`] asks the caller how the loss changes with
-//! the log-probability of each target and adds the gradients that follow.
+//! A [`Backbone`] turns tokens into states; what it is made of, its architecture's file says as
+//! data ([`spec`]). Heads make something of the states: [`LanguageModel`] the next token,
+//! [`Scorer`] a number for a sequence or a token, [`Encoder`] the states themselves. A model owns
+//! [`Parameter`]s, values with a gradient beside them while they are trained. It knows nothing of
+//! losses: [`CausalLm::accumulate`] asks the caller how the loss changes with the log-probability
+//! of each target and adds the gradients that follow.
+//!
+//! Dropout that a checkpoint's configuration asks for is not applied (TRL switches it off as
+//! well); the adapters' own is.
 
+mod backbone;
+mod bert;
+mod block;
+mod checkpoint;
+pub mod encoder;
+mod gpt2;
 pub mod head;
-pub mod llama;
+mod language_model;
+mod linear;
+mod llama;
+pub mod lora;
+mod mlp;
+mod norm;
 pub mod packed;
+mod qwen2;
+mod roberta;
+pub mod scorer;
+mod self_attention;
+pub mod spec;
 pub mod weights;
 
 use std::path::Path;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
-pub use llama::{Llama, LlamaConfig};
+pub use backbone::Backbone;
+pub use encoder::Encoder;
+pub use language_model::LanguageModel;
+pub use llama::LlamaConfig;
 pub use packed::{Packed, Targets};
+pub use scorer::Scorer;
 
-use crate::ops::attention::LayerCache;
+use crate::config::model::Lora;
+use crate::ops::attention::{Group, Heads, LayerCache};
+use crate::ops::rope::Angles;
+use spec::{Role, WeightSource};
 
-/// Loads the model of a Hugging Face folder.
+/// Standard deviation of initial weights (Radford et al. 2019; transformers' `initializer_range`).
+pub(super) const INITIAL_DEVIATION: f64 = 0.02;
+
+/// Loads the causal language model of a Hugging Face folder.
 ///
 /// Weights stored as f32, bf16 or f16 become f32. The model is frozen; trainers call
-/// [`CausalLm::train`].
+/// [`Model::train`].
 ///
 /// # Errors
 /// See [`weights::Error`]: each names the file and the tensor.
-pub fn load(folder: &Path, device: &Device) -> std::result::Result<Llama, weights::Error> {
-    Llama::load(folder, device)
+pub fn load(folder: &Path, device: &Device) -> std::result::Result<LanguageModel, weights::Error> {
+    LanguageModel::load(folder, device)
+}
+
+/// Number of weights of the causal model that a `config.json` describes, and how many of them are
+/// trained: with `lora` only the adapters', which are counted among the first as well. No memory
+/// is taken for them.
+///
+/// # Errors
+/// The configuration is none of a causal model, or `lora` names a layer that it does not have.
+pub fn count_weights(config: serde_json::Value, lora: Option<&Lora>) -> Result<(usize, usize)> {
+    let mut model = LanguageModel::hollow(config)?;
+    if let Some(lora) = lora {
+        model.add_adapters(lora, 0)?;
+    }
+    let count = |parameters: Vec<&Parameter>| {
+        let sizes = parameters.into_iter().map(|p| p.value.elem_count());
+        sizes.sum()
+    };
+    Ok((count(model.parameters()), count(model.trainable())))
 }
 
 /// A weight under its checkpoint's name, and its gradient while it is trained.
@@ -34,28 +84,81 @@ pub fn load(folder: &Path, device: &Device) -> std::result::Result<Llama, weight
 pub struct Parameter {
     /// Name in the checkpoint, such as `model.layers.0.mlp.up_proj.weight`.
     pub name: String,
-    /// The weight.
+    /// The weight, of the checkpoint's shape: f32, or less where it is not trained.
     pub value: Tensor,
-    /// Sum of the gradients since the last step; none in a frozen model.
+    /// Sum of the gradients since the last step, in f32; none in a frozen model.
     pub gradient: Option<Tensor>,
+    /// Whether [`Model::train`] passes it by, as it does the weights below an adapter.
+    pub frozen: bool,
 }
 
 impl Parameter {
-    /// A frozen parameter.
+    /// A parameter without a gradient.
     pub fn new(name: impl Into<String>, value: Tensor) -> Self {
         Self {
             name: name.into(),
             value,
             gradient: None,
+            frozen: false,
         }
     }
 
-    /// Makes room for the gradient.
+    fn build<E>(
+        name: String,
+        shape: &[usize],
+        role: Role,
+        source: &mut WeightSource<E>,
+    ) -> std::result::Result<Self, E> {
+        source(&name, shape, role).map(|value| Self::new(name, value))
+    }
+
+    /// Makes room for the gradient, unless the parameter is frozen.
     pub fn train(&mut self) -> Result<()> {
-        if self.gradient.is_none() {
+        if self.gradient.is_none() && !self.frozen {
+            self.value = self.value.to_dtype(wide(self.value.dtype()))?;
             self.gradient = Some(self.value.zeros_like()?);
         }
         Ok(())
+    }
+
+    /// The value in the type of a computation.
+    fn cast(&self, dtype: DType) -> Result<Tensor> {
+        self.value.to_dtype(dtype)
+    }
+}
+
+/// The type in which a value of `dtype` is summed or trained.
+fn wide(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
+    }
+}
+
+/// What all layers share in one forward and its backward.
+struct Pass<'a> {
+    groups: &'a [Group],
+    /// Of the tokens' positions, where heads turn.
+    angles: Option<Angles>,
+    heads: Heads,
+    /// Type of what is computed between the norms.
+    compute: DType,
+    /// Whether adapters take part.
+    adapters: bool,
+    /// Key of the adapters' dropout; none outside of training.
+    dropout: Option<u64>,
+}
+
+impl Pass<'_> {
+    /// Widths of queries, and of keys and values.
+    fn widths(&self) -> (usize, usize) {
+        let Heads {
+            query,
+            key_value,
+            width,
+            ..
+        } = self.heads;
+        (query * width, key_value * width)
     }
 }
 
@@ -87,22 +190,147 @@ impl Cache {
     }
 }
 
-/// A causal language model.
-pub trait CausalLm: Send + Sync {
-    /// All parameters in a fixed order; tied ones once.
-    fn parameters(&self) -> Vec<&Parameter>;
+/// A backbone with a head: what optimizer and checkpoints know of any model.
+pub trait Model: Send + Sync {
+    /// What makes states of tokens.
+    fn backbone(&self) -> &Backbone;
 
-    /// The same for the optimizer.
+    /// The same, to change it.
+    fn backbone_mut(&mut self) -> &mut Backbone;
+
+    /// The head's own parameters, in a fixed order.
+    fn head_parameters(&self) -> Vec<&Parameter>;
+
+    /// Those of backbone and head for the optimizer, adapters last.
     fn parameters_mut(&mut self) -> Vec<&mut Parameter>;
 
-    /// Number of tokens in the vocabulary.
-    fn vocabulary(&self) -> usize;
+    /// Writes a Hugging Face folder; `extras` adds files to it (the tokenizer's).
+    ///
+    /// The folder is written under another name and renamed, so it is there whole or not at all.
+    /// Adapters that are not merged lie in its folder `adapter`, in PEFT's form.
+    ///
+    /// # Errors
+    /// [`weights::Error::Write`].
+    fn save(
+        &self,
+        folder: &Path,
+        extras: &dyn Fn(&Path) -> std::io::Result<()>,
+    ) -> std::result::Result<(), weights::Error>;
 
-    /// Longest sequence the model was made for, in tokens.
-    fn context(&self) -> usize;
+    /// The checkpoint's parameters, backbone and head, in a fixed order; tied ones once.
+    fn base_parameters(&self) -> Vec<&Parameter> {
+        let mut all = self.backbone().parameters();
+        all.extend(self.head_parameters());
+        all
+    }
+
+    /// All parameters: [`Model::base_parameters`], then [`Backbone::adapter_parameters`].
+    fn parameters(&self) -> Vec<&Parameter> {
+        let mut all = self.base_parameters();
+        all.extend(self.backbone().adapter_parameters());
+        all
+    }
+
+    /// Those that [`Model::train`] trains.
+    fn trainable(&self) -> Vec<&Parameter> {
+        let mut all = self.parameters();
+        all.retain(|p| !p.frozen);
+        all
+    }
+
+    /// The same for the optimizer.
+    fn trainable_mut(&mut self) -> Vec<&mut Parameter> {
+        let mut all = self.parameters_mut();
+        all.retain(|p| !p.frozen);
+        all
+    }
 
     /// Where the weights are.
-    fn device(&self) -> &Device;
+    fn device(&self) -> &Device {
+        self.backbone().device()
+    }
+
+    /// Gives a gradient to every parameter that is not frozen.
+    fn train(&mut self) -> Result<()> {
+        self.parameters_mut()
+            .into_iter()
+            .try_for_each(Parameter::train)
+    }
+
+    /// Drops all gradients: a model that is not trained needs no memory for them.
+    fn freeze(&mut self) {
+        for parameter in self.parameters_mut() {
+            parameter.gradient = None;
+        }
+    }
+
+    /// Adds an adapter to each layer that `config` names and freezes every other parameter of
+    /// the backbone; a head of its own stays trained. Returns the number of adapters.
+    ///
+    /// # Errors
+    /// There are adapters already, or a name fits no layer.
+    fn add_adapters(&mut self, config: &Lora, seed: u64) -> Result<usize> {
+        self.backbone_mut().add_adapters(config, seed)
+    }
+
+    /// Merges the adapters and forgets them: what they learnt is the model's, and its weights can
+    /// be trained again, or get new adapters.
+    ///
+    /// # Errors
+    /// The device has no room.
+    fn absorb_adapters(&mut self) -> Result<()> {
+        self.backbone_mut().absorb_adapters()?;
+        for parameter in self.parameters_mut() {
+            parameter.frozen = false;
+        }
+        Ok(())
+    }
+
+    /// Puts a checkpoint's values into the model it was saved from, adapters included.
+    ///
+    /// # Errors
+    /// See [`weights::Error`]: a tensor is missing, left over, or of another shape.
+    fn restore(&mut self, folder: &Path) -> std::result::Result<(), weights::Error> {
+        let count = self.base_parameters().len();
+        let mut files = weights::Files::open(folder)?;
+        let mut parameters = self.parameters_mut();
+        let adapters = parameters.split_off(count);
+        for parameter in parameters {
+            restore_one(parameter, &mut files)?;
+        }
+        files.finish(|_| false)?;
+        if adapters.is_empty() {
+            return Ok(());
+        }
+        let mut files = weights::Files::single(&folder.join(lora::FOLDER).join(lora::WEIGHTS))?;
+        for parameter in adapters {
+            restore_one(parameter, &mut files)?;
+        }
+        files.finish(|_| false)
+    }
+}
+
+fn restore_one(
+    parameter: &mut Parameter,
+    files: &mut weights::Files,
+) -> std::result::Result<(), weights::Error> {
+    let (device, dtype) = (parameter.value.device().clone(), parameter.value.dtype());
+    let value = files.take(&parameter.name, parameter.value.dims(), &device)?;
+    parameter.value = value.to_dtype(dtype)?;
+    Ok(())
+}
+
+/// A causal language model.
+pub trait CausalLm: Model {
+    /// Number of tokens in the vocabulary.
+    fn vocabulary(&self) -> usize {
+        self.backbone().spec().vocab_size
+    }
+
+    /// Longest sequence the model was made for, in tokens.
+    fn context(&self) -> usize {
+        self.backbone().spec().context
+    }
 
     /// Log-probabilities of the targets, in their order.
     ///
@@ -122,6 +350,10 @@ pub trait CausalLm: Send + Sync {
         objective: &mut Objective,
     ) -> Result<()>;
 
+    /// Multiplies the gradients of all later [`CausalLm::accumulate`] calls: with half-precision
+    /// activations small ones would become zero. Whoever uses the gradients divides by it again.
+    fn set_loss_scale(&mut self, scale: f32);
+
     /// An empty cache for `rows` sequences of at most `capacity` tokens.
     fn cache(&self, rows: usize, capacity: usize) -> Result<Cache>;
 
@@ -133,30 +365,19 @@ pub trait CausalLm: Send + Sync {
 
     /// Adds one token to each of `rows` and returns the logits `[b, V]` of the tokens after them.
     fn decode(&self, cache: &mut Cache, rows: &[usize], ids: &[u32]) -> Result<Tensor>;
-
-    /// Writes a Hugging Face folder; `extras` adds files to it (the tokenizer's).
-    ///
-    /// The folder is written under another name and renamed, so it is there whole or not at all.
-    ///
-    /// # Errors
-    /// [`weights::Error::Write`].
-    fn save(
-        &self,
-        folder: &Path,
-        extras: &dyn Fn(&Path) -> std::io::Result<()>,
-    ) -> std::result::Result<(), weights::Error>;
-
-    /// Gives every parameter a gradient.
-    fn train(&mut self) -> Result<()> {
-        self.parameters_mut()
-            .into_iter()
-            .try_for_each(Parameter::train)
-    }
-
-    /// Drops all gradients: a frozen model needs no memory for them.
-    fn freeze(&mut self) {
-        for parameter in self.parameters_mut() {
-            parameter.gradient = None;
-        }
-    }
 }
+
+/// Runs `f` on the reference: the model without its adapters where it has some, else as it is.
+///
+/// # Errors
+/// Those of `f`.
+pub fn with_reference<M: CausalLm + ?Sized, R>(model: &mut M, f: impl FnOnce(&M) -> R) -> R {
+    let on = model.backbone().adapters_on();
+    model.backbone_mut().set_adapters_on(false);
+    let result = f(model);
+    model.backbone_mut().set_adapters_on(on);
+    result
+}
+
+#[cfg(test)]
+mod tests;

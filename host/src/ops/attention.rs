@@ -1,4 +1,5 @@
-//! Causal attention with grouped heads (Ainslie et al. 2023) over packed sequences.
+//! Attention with grouped heads (Ainslie et al. 2023) over packed sequences, causal in decoders
+//! and in both directions in encoders.
 //!
 //! Activations are `[T, heads · D]` over all tokens of a batch. A [`Group`] is a sequence whose
 //! end may branch: each branch sees the prefix and itself. Two responses to one prompt are two
@@ -19,9 +20,9 @@ use super::simd::{exp, max, sum_exp};
 /// Tokens that attend to each other, as ranges over the batch's tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Causal within itself.
+    /// Sees itself, causally where the heads are causal.
     pub prefix: Range<usize>,
-    /// Each sees the whole prefix and, causally, itself; not the other branches.
+    /// Each sees the whole prefix and, as above, itself; not the other branches.
     pub branches: Vec<Range<usize>>,
 }
 
@@ -55,11 +56,18 @@ pub struct Heads {
     pub key_value: usize,
     /// Width `D` of one head.
     pub width: usize,
+    /// Whether a token sees only what comes before it; otherwise its whole sequence.
+    pub causal: bool,
 }
 
 impl Heads {
     fn scale(self) -> f64 {
         1.0 / (self.width as f64).sqrt()
+    }
+
+    /// Of a part's `length` keys, how many its query `row` sees.
+    fn visible(self, row: usize, length: usize) -> usize {
+        if self.causal { row + 1 } else { length }
     }
 }
 
@@ -208,6 +216,7 @@ fn forward_task(
         query,
         key_value,
         width,
+        ..
     } = heads;
     let (q_stride, kv_stride) = (query * width, key_value * width);
     let longest = group.longest();
@@ -236,7 +245,7 @@ fn forward_task(
         );
         for first in (0..part.len()).step_by(QUERY_BLOCK) {
             let rows = QUERY_BLOCK.min(part.len() - first);
-            let columns = seen + first + rows;
+            let columns = seen + heads.visible(first + rows - 1, part.len());
             for head in key_head * (query / key_value)..(key_head + 1) * (query / key_value) {
                 let token = part.start + first;
                 let q_rows = View {
@@ -260,7 +269,7 @@ fn forward_task(
                     );
                 }
                 for row in 0..rows {
-                    let visible = seen + first + row + 1;
+                    let visible = seen + heads.visible(first + row, part.len());
                     let scores = &mut scores[row * columns..][..columns];
                     let row_lse = softmax(&mut scores[..visible], heads.scale() as f32);
                     scores[visible..].fill(0.0);
@@ -313,6 +322,7 @@ fn backward_task(
         query,
         key_value,
         width,
+        ..
     } = heads;
     let (q_stride, kv_stride) = (query * width, key_value * width);
     let scale = heads.scale() as f32;
@@ -346,7 +356,7 @@ fn backward_task(
         d_values[seen * width..].fill(0.0);
         for first in (0..part.len()).step_by(QUERY_BLOCK) {
             let rows = QUERY_BLOCK.min(part.len() - first);
-            let columns = seen + first + rows;
+            let columns = seen + heads.visible(first + rows - 1, part.len());
             let token = part.start + first;
             for head in key_head * (query / key_value)..(key_head + 1) * (query / key_value) {
                 let view = |x: &[f32]| View {
@@ -382,7 +392,7 @@ fn backward_task(
                     );
                 }
                 for row in 0..rows {
-                    let visible = seen + first + row + 1;
+                    let visible = seen + heads.visible(first + row, part.len());
                     let at = (token + row) * q_stride + head * width;
                     let scores = &mut scores[row * columns..][..columns];
                     let d_scores = &mut d_scores[row * columns..][..columns];
@@ -541,6 +551,7 @@ fn part_tensors(
         query,
         key_value,
         width,
+        ..
     } = heads;
     let (t, s) = (part.len(), seen + part.len());
     let q = q
@@ -565,7 +576,7 @@ fn part_tensors(
     let hidden: Vec<f32> = (0..t)
         .flat_map(|i| {
             (0..s).map(move |j| {
-                if j <= seen + i {
+                if j < seen + heads.visible(i, t) {
                     0.0
                 } else {
                     f32::NEG_INFINITY
@@ -573,12 +584,22 @@ fn part_tensors(
             })
         })
         .collect();
-    let mask = Tensor::from_vec(hidden, (1, t, s), q.device())?.to_dtype(q.dtype())?;
+    let mask = Tensor::from_vec(hidden, (1, t, s), q.device())?.to_dtype(wide(q.dtype()))?;
     Ok((q, context(k)?, context(v)?, mask))
 }
 
+/// The type of scores and their sums: a half-precision softmax would lose what is small.
+fn wide(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
+    }
+}
+
+/// Probabilities and log-sum-exp in the [`wide`] type.
 fn probabilities(q: &Tensor, k: &Tensor, mask: &Tensor, scale: f64) -> Result<(Tensor, Tensor)> {
-    let scores = (q.matmul(&k.transpose(1, 2)?)? * scale)?.broadcast_add(mask)?;
+    let scores = q.matmul(&k.transpose(1, 2)?)?.to_dtype(wide(q.dtype()))?;
+    let scores = (scores * scale)?.broadcast_add(mask)?;
     let lse = scores.log_sum_exp(D::Minus1)?;
     Ok((scores.broadcast_sub(&lse.unsqueeze(2)?)?.exp()?, lse))
 }
@@ -597,12 +618,13 @@ fn forward_tensors(
 ) -> Result<(Tensor, Tensor)> {
     let tokens = q.dim(0)?;
     let mut out = q.zeros_like()?;
-    let mut lse = Tensor::zeros((tokens, heads.query), q.dtype(), q.device())?;
+    let mut lse = Tensor::zeros((tokens, heads.query), wide(q.dtype()), q.device())?;
     for group in groups {
         for (seen, part) in group.parts().filter(|(_, p)| !p.is_empty()) {
             let (q, k, v, mask) = part_tensors(q, k, v, group, (seen, part.clone()), heads)?;
             let (p, part_lse) = probabilities(&q, &k, &mask, heads.scale())?;
             let rows = p
+                .to_dtype(v.dtype())?
                 .matmul(&v)?
                 .transpose(0, 1)?
                 .reshape((part.len(), heads.query * heads.width))?;
@@ -625,6 +647,7 @@ fn backward_tensors(
         query,
         key_value,
         width,
+        ..
     } = heads;
     let tokens = q.dim(0)?;
     let (mut dq, mut dk, mut dv) = (q.zeros_like()?, k.zeros_like()?, v.zeros_like()?);
@@ -638,9 +661,10 @@ fn backward_tensors(
                 .transpose(0, 1)?
                 .contiguous()?;
             let (p, _) = probabilities(&q, &k, &mask, heads.scale())?;
-            let dp = d.matmul(&v.transpose(1, 2)?)?;
+            let dp = d.matmul(&v.transpose(1, 2)?)?.to_dtype(p.dtype())?;
             let projection = (&p * &dp)?.sum_keepdim(D::Minus1)?;
             let ds = ((&p * dp.broadcast_sub(&projection)?)? * heads.scale())?;
+            let (p, ds) = (p.to_dtype(q.dtype())?, ds.to_dtype(q.dtype())?);
             let rows = ds
                 .matmul(&k)?
                 .transpose(0, 1)?
@@ -764,6 +788,7 @@ impl LayerCache {
             query,
             key_value,
             width,
+            ..
         } = heads;
         let (_, _, capacity, _) = self.keys.dims4()?;
         if !cpu::fused([q, &self.keys, &self.values]) {
@@ -781,10 +806,11 @@ impl LayerCache {
                     .narrow(0, i, 1)?
                     .reshape((query, 1, width))?
                     .contiguous()?;
-                let mask = Tensor::zeros((1, 1, *len), q.dtype(), q.device())?;
+                let mask = Tensor::zeros((1, 1, *len), wide(q.dtype()), q.device())?;
                 let (p, _) = probabilities(&q, &repeat(&self.keys)?, &mask, heads.scale())?;
                 out.push(
-                    p.matmul(&repeat(&self.values)?)?
+                    p.to_dtype(q.dtype())?
+                        .matmul(&repeat(&self.values)?)?
                         .reshape((1, query * width))?,
                 );
             }
@@ -838,9 +864,15 @@ simd! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{assert_close, check_gradient, random, random64, weighted_sum};
+    use super::super::testing::{
+        assert_close, check_gradient, random, random64, values, weighted_sum,
+    };
     use super::*;
     use crate::ops::without_fused_kernels;
+
+    fn both_directions(heads: Heads) -> [Heads; 2] {
+        [true, false].map(|causal| Heads { causal, ..heads })
+    }
 
     fn branched(scale: usize) -> Vec<Group> {
         let at = |x: usize| x * scale;
@@ -861,6 +893,7 @@ mod tests {
             query: 4,
             key_value: 2,
             width: 3,
+            causal: true,
         };
         let groups = branched(1);
         let (q, k, v) = (
@@ -869,14 +902,16 @@ mod tests {
             random64((8, 6), 3),
         );
         let d = random64((8, 12), 4);
-        let (out, lse) = attention(&q, &k, &v, &groups, heads)?;
-        let (dq, dk, dv) = attention_backward(&d, &q, &k, &v, &out, &lse, &groups, heads)?;
-        let loss = |q: &Tensor, k: &Tensor, v: &Tensor| {
-            weighted_sum(&attention(q, k, v, &groups, heads)?.0, &d)
-        };
-        check_gradient(&q, &dq, |q| loss(q, &k, &v));
-        check_gradient(&k, &dk, |k| loss(&q, k, &v));
-        check_gradient(&v, &dv, |v| loss(&q, &k, v));
+        for heads in both_directions(heads) {
+            let (out, lse) = attention(&q, &k, &v, &groups, heads)?;
+            let (dq, dk, dv) = attention_backward(&d, &q, &k, &v, &out, &lse, &groups, heads)?;
+            let loss = |q: &Tensor, k: &Tensor, v: &Tensor| {
+                weighted_sum(&attention(q, k, v, &groups, heads)?.0, &d)
+            };
+            check_gradient(&q, &dq, |q| loss(q, &k, &v));
+            check_gradient(&k, &dk, |k| loss(&q, k, &v));
+            check_gradient(&v, &dv, |v| loss(&q, &k, v));
+        }
         Ok(())
     }
 
@@ -890,6 +925,7 @@ mod tests {
                     query: 2,
                     key_value: 1,
                     width: 8,
+                    causal: true,
                 },
             ),
             (
@@ -898,6 +934,7 @@ mod tests {
                     query: 6,
                     key_value: 2,
                     width: 16,
+                    causal: true,
                 },
             ),
             (
@@ -906,6 +943,7 @@ mod tests {
                     query: 3,
                     key_value: 3,
                     width: 64,
+                    causal: true,
                 },
             ),
         ] {
@@ -921,15 +959,49 @@ mod tests {
                 random((tokens, kv_width), 3),
             );
             let d = random((tokens, q_width), 4);
-            let run = || -> Result<[Tensor; 5]> {
-                let (out, lse) = attention(&q, &k, &v, &groups, heads)?;
-                let (dq, dk, dv) = attention_backward(&d, &q, &k, &v, &out, &lse, &groups, heads)?;
-                Ok([out, lse, dq, dk, dv])
-            };
-            for (a, b) in run()?.iter().zip(&without_fused_kernels(run)?) {
-                assert_close(a, b, 3e-5);
+            for heads in both_directions(heads) {
+                let run = || -> Result<[Tensor; 5]> {
+                    let (out, lse) = attention(&q, &k, &v, &groups, heads)?;
+                    let (dq, dk, dv) =
+                        attention_backward(&d, &q, &k, &v, &out, &lse, &groups, heads)?;
+                    Ok([out, lse, dq, dk, dv])
+                };
+                for (a, b) in run()?.iter().zip(&without_fused_kernels(run)?) {
+                    assert_close(a, b, 3e-5);
+                }
             }
         }
+        Ok(())
+    }
+
+    // Would catch a mask that stays causal: the first token's output depends on the last.
+    #[test]
+    fn encoders_see_their_whole_sequence() -> Result<()> {
+        let heads = Heads {
+            query: 2,
+            key_value: 2,
+            width: 4,
+            causal: false,
+        };
+        let (q, k, v) = (random((4, 8), 1), random((4, 8), 2), random((4, 8), 3));
+        let groups = [Group::sequence(0..3), Group::sequence(3..4)];
+        let first = |v: &Tensor, heads| -> Result<Vec<f64>> {
+            Ok(values(
+                &attention(&q, &k, v, &groups, heads)?.0.narrow(0, 0, 1)?,
+            ))
+        };
+        let changed = |row: usize| -> Result<Tensor> {
+            let mut data = v.to_vec2::<f32>()?;
+            data[row].iter_mut().for_each(|x| *x += 1.0);
+            Tensor::new(data, v.device())
+        };
+        let causal = Heads {
+            causal: true,
+            ..heads
+        };
+        assert_ne!(first(&changed(2)?, heads)?, first(&v, heads)?);
+        assert_eq!(first(&changed(3)?, heads)?, first(&v, heads)?);
+        assert_eq!(first(&changed(2)?, causal)?, first(&v, causal)?);
         Ok(())
     }
 
@@ -940,6 +1012,7 @@ mod tests {
             query: 4,
             key_value: 2,
             width: 8,
+            causal: true,
         };
         let (q, k, v) = (random((5, 32), 1), random((5, 16), 2), random((5, 16), 3));
         let groups = [Group {
@@ -961,6 +1034,7 @@ mod tests {
             query: 4,
             key_value: 2,
             width: 8,
+            causal: true,
         };
         let (q, k, v) = (random((6, 32), 1), random((6, 16), 2), random((6, 16), 3));
         let run = || -> Result<()> {

@@ -1,7 +1,11 @@
 //! Linear layers: `y = x Wᵀ` and what flows back through it.
 //!
-//! `W` has the checkpoint's shape `[N, K]` (outputs, inputs). Weight gradients are added to what
-//! is there already, so that micro-batches sum without a copy.
+//! `W` has the checkpoint's shape `[N, K]` (outputs, inputs), or `[K, N]` in the `_transposed`
+//! forms, as GPT-2 stores it. Weight gradients are added to what is there already, so that
+//! micro-batches sum without a copy.
+//!
+//! Sums (`base`, gradients) may be of a wider type than the operands: products are made in the
+//! operands' type and added in the sum's.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -31,10 +35,45 @@ pub fn linear_add(base: Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
     let (n, w_k) = w.dims2()?;
     check(k == w_k && base.dims() == [m, n], "linear_add", x, w)?;
     if !cpu::fused([&base, x, w]) {
-        return base + x.matmul(&w.t()?)?;
+        return add_product(base, x.matmul(&w.t()?)?);
     }
     cpu::read([x, w], |[x, w]| {
         cpu::write(&base, |y| nt(m, n, k, x, w, y, true))
+    })??;
+    Ok(base)
+}
+
+/// `x W`: `x` `[M, K]`, `w` `[K, N]`, result `[M, N]`.
+pub fn linear_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let (m, k) = x.dims2()?;
+    let (w_k, n) = w.dims2()?;
+    check(k == w_k, "linear_transposed", x, w)?;
+    if !cpu::fused([x, w]) {
+        return x.matmul(w);
+    }
+    let y = cpu::read([x, w], |[x, w]| {
+        let mut y = cpu::buffer(m * n);
+        nn_skinny(m, n, k, x, w, &mut y, false);
+        y
+    })?;
+    cpu::tensor(y, (m, n))
+}
+
+/// `base + x W`, written over `base` where the device allows it.
+pub fn linear_transposed_add(base: Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let (m, k) = x.dims2()?;
+    let (w_k, n) = w.dims2()?;
+    check(
+        k == w_k && base.dims() == [m, n],
+        "linear_transposed_add",
+        x,
+        w,
+    )?;
+    if !cpu::fused([&base, x, w]) {
+        return add_product(base, x.matmul(w)?);
+    }
+    cpu::read([x, w], |[x, w]| {
+        cpu::write(&base, |y| nn_skinny(m, n, k, x, w, y, true))
     })??;
     Ok(base)
 }
@@ -49,7 +88,7 @@ pub fn linear_input_gradient(base: Option<Tensor>, dy: &Tensor, w: &Tensor) -> R
     if !cpu::fused([dy, w]) || base.as_ref().is_some_and(|b| !cpu::fused([b])) {
         let dx = dy.matmul(w)?;
         return match base {
-            Some(base) => base + dx,
+            Some(base) => add_product(base, dx),
             None => Ok(dx),
         };
     }
@@ -80,12 +119,17 @@ pub fn linear_weight_gradient(gradient: &mut Tensor, dy: &Tensor, x: &Tensor) ->
         x,
     )?;
     if !cpu::fused([gradient, dy, x]) {
-        *gradient = (&*gradient + dy.t()?.matmul(x)?)?;
+        *gradient = (&*gradient + dy.t()?.matmul(x)?.to_dtype(gradient.dtype())?)?;
         return Ok(());
     }
     cpu::read([dy, x], |[dy, x]| {
         cpu::write(gradient, |dw| tn(n, k, m, dy, x, dw, true))
     })?
+}
+
+fn add_product(base: Tensor, product: Tensor) -> Result<Tensor> {
+    let product = product.to_dtype(base.dtype())?;
+    base + product
 }
 
 fn check(ok: bool, name: &str, a: &Tensor, b: &Tensor) -> Result<()> {
@@ -114,6 +158,60 @@ fn nt(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bo
 fn nn(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bool) {
     assert!(x.len() == m * k && w.len() == n * k);
     large(m, n, k, View::rows(x, k), View::rows(w, n), y, add);
+}
+
+/// `y (+)= x w`, with [`nn_block`] for few rows.
+fn nn_skinny(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bool) {
+    if m > SKINNY_ROWS_MAX {
+        return nn(m, n, k, x, w, y, add);
+    }
+    assert!(x.len() == m * k && w.len() == n * k && y.len() == m * n);
+    let out = Shared::new(y);
+    let task = |number: usize| {
+        let first = number * SKINNY_COLUMNS;
+        let columns = SKINNY_COLUMNS.min(n - first);
+        let mut block = [0.0; SKINNY_COLUMNS];
+        for (row, x) in x.chunks_exact(k).enumerate() {
+            // SAFETY: this task alone has these columns.
+            let y = unsafe { out.slice(row * n + first, columns) };
+            let block = &mut block[..columns];
+            nn_block(x, &w[first..], n, block);
+            for (y, sum) in y.iter_mut().zip(block) {
+                *y = if add { *y + *sum } else { *sum };
+            }
+        }
+    };
+    let tasks = n.div_ceil(SKINNY_COLUMNS);
+    if m * n * k < 1 << 16 {
+        (0..tasks).for_each(task);
+    } else {
+        (0..tasks).into_par_iter().for_each(task);
+    }
+}
+
+/// Weight columns a task takes: 1 KiB of each weight row, and all its rows (192 KiB for `K` = 768)
+/// stay in the second-level cache from one row of `x` to the next.
+const SKINNY_COLUMNS: usize = 64;
+
+simd! {
+    /// One row of `x` against columns of `w`, whose rows lie `stride` apart. Every sum runs over
+    /// `k` in order, so that a row's result does not depend on the rows beside it.
+    fn nn_block(x: &[f32], w: &[f32], stride: usize, y: &mut [f32]) {
+        y.fill(0.0);
+        if let Ok(sums) = <&mut [f32; SKINNY_COLUMNS]>::try_from(&mut *y) {
+            for (x, w) in x.iter().zip(w.chunks(stride)) {
+                for (sum, w) in sums.iter_mut().zip(w) {
+                    *sum = x.mul_add(*w, *sum);
+                }
+            }
+            return;
+        }
+        for (x, w) in x.iter().zip(w.chunks(stride)) {
+            for (sum, w) in y.iter_mut().zip(w) {
+                *sum = x.mul_add(*w, *sum);
+            }
+        }
+    }
 }
 
 /// `y (+)= xᵀ w`.
@@ -283,12 +381,15 @@ mod tests {
         ] {
             let (x, w) = (random((m, k), 1), random((n, k), 2));
             let (dy, base) = (random((m, n), 3), random((m, n), 4));
+            let stored = w.t()?.contiguous()?;
             let run = || -> Result<Vec<Tensor>> {
                 let mut dw = random((n, k), 5);
                 linear_weight_gradient(&mut dw, &dy, &x)?;
                 Ok(vec![
                     linear(&x, &w)?,
                     linear_add(base.copy()?, &x, &w)?,
+                    linear_transposed(&x, &stored)?,
+                    linear_transposed_add(base.copy()?, &x, &stored)?,
                     linear_input_gradient(None, &dy, &w)?,
                     linear_input_gradient(Some(x.copy()?), &dy, &w)?,
                     dw,
@@ -306,12 +407,14 @@ mod tests {
     #[test]
     fn skinny_rows_stand_alone() -> Result<()> {
         let (x, w) = (random((13, 70), 1), random((130, 70), 2));
-        let all = linear(&x, &w)?.to_vec2::<f32>()?;
-        for (i, row) in all.iter().enumerate() {
-            assert_eq!(
-                &linear(&x.narrow(0, i, 1)?.contiguous()?, &w)?.to_vec2::<f32>()?[0],
-                row
-            );
+        let stored = w.t()?.contiguous()?;
+        type Product = fn(&Tensor, &Tensor) -> Result<Tensor>;
+        for (product, w) in [(linear as Product, &w), (linear_transposed, &stored)] {
+            let all = product(&x, w)?.to_vec2::<f32>()?;
+            for (i, row) in all.iter().enumerate() {
+                let alone = product(&x.narrow(0, i, 1)?.contiguous()?, w)?;
+                assert_eq!(&alone.to_vec2::<f32>()?[0], row);
+            }
         }
         Ok(())
     }

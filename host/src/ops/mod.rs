@@ -19,9 +19,13 @@ mod cpu;
 
 pub mod adamw;
 pub mod attention;
+pub mod bias;
 pub mod cross_entropy;
+pub mod dropout;
 pub mod embedding;
+pub mod gelu;
 mod gemm;
+pub mod layer_norm;
 pub mod matmul;
 pub mod rms_norm;
 pub mod rope;

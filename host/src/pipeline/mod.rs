@@ -16,13 +16,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 
-use crate::config::{Config, Training};
+use crate::config::model::Precision;
+use crate::config::{Config, Origin, Training};
 use crate::data::sources::Adapters;
 use crate::data::{self, Demonstration, PreferencePair};
 use crate::evaluate::{self, MetricResult};
-use crate::models::CausalLm;
+use crate::models::{CausalLm, Model};
 use crate::plugin::{self, Metric, Runtime, Spec};
 use crate::random::{Purpose, Stream};
 use crate::report::manifest::{Machine, Manifest};
@@ -35,7 +36,7 @@ use examples::Examples;
 use folder::RunFolder;
 pub use folder::unused_folder;
 pub use plugins::Plugins;
-use policy::{Policy, Source};
+pub use policy::{Policy, Source, device};
 
 /// Fewest pairs that a preference loss and its held-out accuracy mean anything for.
 const PAIRS_MIN: usize = 8;
@@ -100,6 +101,8 @@ pub struct Plan {
     config: Config,
     device: Device,
     source: Source,
+    /// The policy's weights: all, and those that are trained.
+    weights: (usize, usize),
     examples: Examples,
     plugins: Plugins,
 }
@@ -110,7 +113,7 @@ impl Plan {
     /// # Errors
     /// The first thing that is wrong, before any model is loaded.
     pub fn prepare(config: Config, specs: &[Spec]) -> Result<Self, Error> {
-        let device = policy::device(config.model.device)?;
+        let device = device(config.model.device)?;
         let runtime = Runtime::of_user()?;
         let mut plugins = Plugins::load(&runtime, &config, specs)?;
         let adapters = if examples::has_files(&config) {
@@ -128,6 +131,7 @@ impl Plan {
         };
         let examples = Examples::gather(&config, adapters.as_ref())?;
         let source = Source::of(&config.model.base_model_name)?;
+        let weights = source.weights(&config.model)?;
         if examples.preferences.is_none() && plugins.reward_parts().is_empty() {
             return Err(Error::Input(format!(
                 "the data have no preferences, and the metric `{}` that would rank the model's own samples is not among {}\nhint: set `preferences.metric` to one of them, or give a reward shaper with --plugin",
@@ -144,6 +148,7 @@ impl Plan {
             config,
             device,
             source,
+            weights,
             examples,
             plugins,
         })
@@ -156,8 +161,13 @@ impl Plan {
         } = self;
         let mut lines = vec![
             format!("model      {}", config.model.base_model_name),
+            format!("weights    {}", self.describe_weights()),
             format!("device     {}", device_name(&self.device)),
         ];
+        lines.extend(
+            self.describe_computing()
+                .map(|text| format!("computing  {text}")),
+        );
         lines.extend(
             examples
                 .sources
@@ -204,6 +214,46 @@ impl Plan {
         lines.join("\n") + "\n"
     }
 
+    fn describe_weights(&self) -> String {
+        let (all, trained) = self.weights;
+        if all == trained {
+            return format!("{all}, all of them trained");
+        }
+        let lora = &self.config.model.lora;
+        format!(
+            "{all}, of which {trained} are trained: adapters of rank {} on {}",
+            lora.rank,
+            lora.target_modules.join(", ")
+        )
+    }
+
+    /// What is not as by default.
+    fn describe_computing(&self) -> Option<String> {
+        let model = &self.config.model;
+        let mut parts = Vec::new();
+        let name = match model.precision {
+            Precision::F32 => None,
+            Precision::Bf16 => Some("bf16"),
+            Precision::F16 => Some("f16"),
+        };
+        if let Some(name) = name {
+            let computed = policy::compute_type(model.precision, &self.device);
+            parts.push(match (computed, model.lora.rank) {
+                (DType::F32, 0) => format!(
+                    "in f32: on the CPU {name} is for storing weights that are not trained, and here all are"
+                ),
+                (DType::F32, _) => format!(
+                    "in f32, weights that are not trained stored in {name}: the CPU is slower in it"
+                ),
+                _ => format!("in {name}, weights that are trained in f32"),
+            });
+        }
+        if model.gradient_checkpointing {
+            parts.push("layers again in the backward (gradient checkpointing)".to_owned());
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
     fn sampled_prompts(&self) -> usize {
         let all = self.examples.train_tasks.len();
         match self.config.preferences.prompts_max {
@@ -225,7 +275,8 @@ impl Plan {
     ) -> Result<Summary, Error> {
         let path = self.config.run_folder();
         RunFolder::check(&path, overwrite)?;
-        let policy = Policy::load(&self.source, self.config.seed, &self.device)?;
+        let mut policy = Policy::load(&self.source, self.config.seed, &self.device)?;
+        policy.compute(&self.config.model);
         let folder = RunFolder::create(&path)?;
         folder.json("config.json", &self.config)?;
         let jsonl = Jsonl::create(&folder.path("metrics.jsonl"))
@@ -271,9 +322,18 @@ impl Run<'_> {
             ));
         }
         let mut evaluations = Vec::new();
+        // What the adapters at the end belong to, where anybody has it.
+        let mut base = Some(config.model.base_model_name.as_str());
         if config.warm_up.steps > 0 && !plan.examples.demonstrations.is_empty() {
             evaluations.push(self.evaluate("before warm-up")?);
+            // Weights that were drawn just now have nothing that an adapter could build on.
+            if Origin::of(&config.model.base_model_name) == Origin::Pretrained {
+                self.policy.adapt(&config.model, config.seed)?;
+            }
             self.warm_up(&plan.examples.demonstrations)?;
+            // The warmed-up model is what DPO holds to: its reference is the adapters' absence.
+            self.policy.absorb_adapters()?;
+            base = None;
             evaluations.push(self.evaluate("after warm-up")?);
         } else {
             evaluations.push(self.evaluate("before dpo")?);
@@ -308,7 +368,12 @@ impl Run<'_> {
                 config.training.max_length
             )));
         }
+        self.policy.adapt(&config.model, config.seed)?;
         let preferences = self.dpo(source, &train, &held_out)?;
+        if let Some(base) = base {
+            self.save_adapters(base)?;
+        }
+        self.policy.absorb_adapters()?;
         evaluations.push(self.evaluate("after dpo")?);
         self.policy.save(&self.folder.path("final"))?;
         let last = &evaluations.last().expect("one was just made").metrics;
@@ -471,6 +536,16 @@ impl Run<'_> {
             self.policy.save(&self.folder.path("interrupted"))?;
         }
         self.go_on()
+    }
+
+    /// Leaves the adapters as a PEFT folder for the model called `base`, where there are some.
+    fn save_adapters(&self, base: &str) -> Result<(), Error> {
+        let path = self.folder.path(models::lora::FOLDER);
+        let saved = models::lora::save(&path, self.policy.model.backbone(), base, "CAUSAL_LM");
+        saved.map_err(|error| {
+            self.folder
+                .write_error("adapters", models::lora::FOLDER, error)
+        })
     }
 
     fn tokenised_pairs(&mut self, pairs: &[PreferencePair]) -> Result<Vec<trainer::Pair>, Error> {

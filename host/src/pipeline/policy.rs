@@ -1,13 +1,14 @@
-//! The policy of a run: a model, its tokenizer, and where both compute.
+//! The policy of a run: a model, its tokenizer, and where and how both compute.
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 
 use super::Error;
 use crate::config;
+use crate::config::model::Precision;
 use crate::hub;
-use crate::models::{CausalLm, Llama, LlamaConfig};
+use crate::models::{LanguageModel, LlamaConfig, Model};
 use crate::tokenizer::{Specials, Tokenizer};
 
 /// Where a policy comes from.
@@ -20,6 +21,20 @@ pub enum Source {
 }
 
 impl Source {
+    /// Number of weights of the policy: all, and those that are trained.
+    ///
+    /// # Errors
+    /// The folder's configuration is none of a model that can be trained, or the settings name
+    /// layers that it does not have.
+    pub fn weights(&self, settings: &config::Model) -> Result<(usize, usize), Error> {
+        let config = match self {
+            Source::TinyCode => tiny_code_config(&tiny_code_tokenizer()).to_json(),
+            Source::Folder(folder) => crate::models::weights::read_config(folder)?,
+        };
+        let lora = (settings.lora.rank > 0).then_some(&settings.lora);
+        crate::models::count_weights(config, lora).map_err(|error| Error::Input(error.to_string()))
+    }
+
     /// # Errors
     /// No such builtin model, folder or hub name.
     pub fn of(name: &str) -> Result<Self, Error> {
@@ -35,7 +50,7 @@ impl Source {
 
 /// What is trained.
 pub struct Policy {
-    pub model: Llama,
+    pub model: LanguageModel,
     pub tokenizer: Tokenizer,
 }
 
@@ -46,13 +61,11 @@ impl Policy {
         match source {
             Source::TinyCode => {
                 let tokenizer = tiny_code_tokenizer();
-                let model =
-                    Llama::init(tiny_code_config(&tokenizer), seed, device).map_err(|source| {
-                        Error::Tensor {
-                            doing: "initialising builtin:tiny-code".into(),
-                            source,
-                        }
-                    })?;
+                let config = tiny_code_config(&tokenizer);
+                let model = config.init(seed, device).map_err(|source| Error::Tensor {
+                    doing: "initialising builtin:tiny-code".into(),
+                    source,
+                })?;
                 Ok(Self { model, tokenizer })
             }
             Source::Folder(folder) => Ok(Self {
@@ -60,6 +73,38 @@ impl Policy {
                 model: crate::models::load(folder, device)?,
             }),
         }
+    }
+
+    /// Sets how the model computes.
+    pub fn compute(&mut self, settings: &config::Model) {
+        let dtype = compute_type(settings.precision, self.model.device());
+        let backbone = self.model.backbone_mut();
+        backbone.set_gradient_checkpointing(settings.gradient_checkpointing);
+        backbone.set_compute(dtype);
+    }
+
+    /// Gives the model its adapters where the settings ask for some.
+    ///
+    /// # Errors
+    /// The settings name layers that the model does not have.
+    pub fn adapt(&mut self, settings: &config::Model, seed: u64) -> Result<(), Error> {
+        if settings.lora.rank == 0 {
+            return Ok(());
+        }
+        let adapted = self.model.add_adapters(&settings.lora, seed);
+        adapted.map_err(|error| Error::Input(error.to_string()))?;
+        let stored = storage_type(settings.precision);
+        let stored = self.model.backbone_mut().store_frozen(stored);
+        stored.map_err(doing("storing the frozen weights"))
+    }
+
+    /// Makes what the adapters learnt a part of the model's own weights.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn absorb_adapters(&mut self) -> Result<(), Error> {
+        let absorbed = self.model.absorb_adapters();
+        absorbed.map_err(doing("merging the adapters"))
     }
 
     /// Saves both as one folder that transformers loads.
@@ -70,6 +115,28 @@ impl Policy {
         Ok(self
             .model
             .save(folder, &|folder| self.tokenizer.save(folder))?)
+    }
+}
+
+fn doing(what: &str) -> impl FnOnce(candle_core::Error) -> Error {
+    let doing = what.to_owned();
+    move |source| Error::Tensor { doing, source }
+}
+
+/// What activations are computed in: half precision is slower than f32 on a CPU (and candle
+/// multiplies no bf16 there), so that it only stores weights then.
+pub fn compute_type(precision: Precision, device: &Device) -> DType {
+    match device {
+        Device::Cpu => DType::F32,
+        _ => storage_type(precision),
+    }
+}
+
+fn storage_type(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::BF16,
+        Precision::F16 => DType::F16,
     }
 }
 

@@ -46,8 +46,12 @@ impl Run<'_> {
             let settings = &plan.config.preferences;
             let per_prompt = settings.samples_per_prompt;
             let prompts = run.prompts(tasks)?;
-            let responses =
-                run.generate(stage, &prompts, per_prompt, &plan.config.generation, round)?;
+            // A search finds what is most likely: pairs come from what is sampled.
+            let generation = Generation {
+                num_beams: 1,
+                ..plan.config.generation.clone()
+            };
+            let responses = run.generate(stage, &prompts, per_prompt, &generation, round)?;
             let rewards = run.rewards(stage, round, tasks, &responses)?;
             let mut pairs = Vec::new();
             for (group, responses) in responses.chunks(per_prompt).enumerate() {

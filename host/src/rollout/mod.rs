@@ -1,5 +1,6 @@
-//! Responses sampled from a model, with the log-probability of every token.
+//! Responses sampled from a model or searched with beams, with the log-probability of every token.
 
+mod beams;
 pub mod logprobs;
 pub mod sampling;
 
@@ -10,7 +11,7 @@ use crate::config::generation::Generation;
 use crate::models::{Cache, CausalLm};
 use crate::ops::matmul::SKINNY_ROWS_MAX;
 use crate::random::{Purpose, Stream};
-use sampling::{Sampler, Sampling};
+use sampling::{Drawn, Sampler, Sampling, see};
 
 /// What ends a response before its length does.
 pub struct Stop<'a> {
@@ -69,8 +70,12 @@ pub struct Response {
     pub sample: usize,
     /// Its tokens, with the stop token where one ended it.
     pub ids: Vec<u32>,
-    /// Log-probability of each token under the model itself: temperature 1, nothing cut off.
+    /// Log-probability of each token under the model itself: temperature 1, nothing cut off or
+    /// penalised. This is what policy gradients and KL terms take.
     pub logprobs: Vec<f32>,
+    /// Log-probability of each token under the distribution that it was drawn from, which
+    /// temperature, cut-offs and penalty shape; 0 where the most likely was taken, or searched.
+    pub sampling_logprobs: Vec<f32>,
     /// Why it ended.
     pub finish: FinishReason,
 }
@@ -83,9 +88,26 @@ struct Row {
     rng: Stream,
     ids: Vec<u32>,
     logprobs: Vec<f32>,
+    sampling_logprobs: Vec<f32>,
+    /// Tokens of prompt and response, each once, where they matter.
+    seen: Vec<u32>,
 }
 
-/// Samples `samples_per_prompt` responses to each prompt, ordered by prompt and sample.
+/// What happens while responses grow.
+pub enum Event<'a> {
+    /// A response has one more token.
+    Token {
+        prompt: usize,
+        sample: usize,
+        /// All of its tokens so far.
+        ids: &'a [u32],
+    },
+    /// A step is over, and so many responses are done.
+    Step { done: usize },
+}
+
+/// Samples `samples_per_prompt` responses to each prompt, or searches the most likely ones with
+/// `config.num_beams`; ordered by prompt and sample.
 ///
 /// `config.batch_size` rows (at most 64) are decoded at once. A row that ends leaves and the next one takes
 /// its place; samples of one prompt share its computation. Each row draws from a stream of its
@@ -95,7 +117,7 @@ struct Row {
 /// `progress` hears how many responses are done; when it returns false the rest is left out.
 ///
 /// # Errors
-/// A prompt is empty or fills the model's context.
+/// A prompt is empty or fills the model's context; more responses than beams are asked for.
 pub fn generate(
     model: &dyn CausalLm,
     prompts: &[Vec<u32>],
@@ -104,6 +126,35 @@ pub fn generate(
     stop: &Stop,
     seed: u64,
     progress: &mut dyn FnMut(usize) -> bool,
+) -> Result<Vec<Response>> {
+    let mut observe = |event: Event| match event {
+        Event::Step { done } => progress(done),
+        Event::Token { .. } => true,
+    };
+    generate_observed(
+        model,
+        prompts,
+        samples_per_prompt,
+        config,
+        stop,
+        seed,
+        &mut observe,
+    )
+}
+
+/// [`generate`], whose `observe` hears of every token as well. What it returns for a token is not
+/// looked at. A search shows no tokens: it does not know its responses before it ends.
+///
+/// # Errors
+/// As for [`generate`].
+pub fn generate_observed(
+    model: &dyn CausalLm,
+    prompts: &[Vec<u32>],
+    samples_per_prompt: usize,
+    config: &Generation,
+    stop: &Stop,
+    seed: u64,
+    observe: &mut dyn FnMut(Event) -> bool,
 ) -> Result<Vec<Response>> {
     let total = prompts.len() * samples_per_prompt;
     if total == 0 || config.max_new_tokens == 0 {
@@ -119,17 +170,16 @@ pub fn generate(
             prompts[i].len()
         );
     }
+    if config.num_beams > 1 {
+        return beams::search_all(model, prompts, samples_per_prompt, config, stop, observe);
+    }
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let capacity = (longest + config.max_new_tokens).min(context);
     let slots = config.batch_size.min(SKINNY_ROWS_MAX).clamp(1, total);
     // One slot more holds the prompt that is being sampled from: its samples copy it.
     let mut cache = model.cache(slots + 1, capacity)?;
     let mut decoder = Decoder {
-        sampling: Sampling {
-            temperature: config.temperature,
-            top_k: config.top_k,
-            top_p: config.top_p,
-        },
+        sampling: Sampling::of(config),
         stop,
         config,
         capacity,
@@ -160,17 +210,31 @@ pub fn generate(
                 rng,
                 ids: Vec::new(),
                 logprobs: Vec::new(),
+                sampling_logprobs: Vec::new(),
+                seen: seen_in(&prompts[prompt], config),
             };
-            decoder.start(row, logits, prompts[prompt].len());
+            decoder.start(row, logits, prompts[prompt].len(), observe);
         }
-        if !progress(decoder.done.len()) || decoder.rows.is_empty() {
+        let done = decoder.done.len();
+        if !observe(Event::Step { done }) || decoder.rows.is_empty() {
             break;
         }
-        decoder.step(model, &mut cache, prompts)?;
+        decoder.step(model, &mut cache, prompts, observe)?;
     }
     let mut done = decoder.done;
     done.sort_by_key(|r| (r.prompt, r.sample));
     Ok(done)
+}
+
+/// The tokens of a prompt, each once, where a penalty looks at them.
+fn seen_in(prompt: &[u32], config: &Generation) -> Vec<u32> {
+    if config.repetition_penalty == 1.0 {
+        return Vec::new();
+    }
+    let mut seen = prompt.to_vec();
+    seen.sort_unstable();
+    seen.dedup();
+    seen
 }
 
 struct Decoder<'a> {
@@ -184,10 +248,16 @@ struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
-    fn start(&mut self, mut row: Row, logits: &[f32], prompt_len: usize) {
+    fn start(
+        &mut self,
+        mut row: Row,
+        logits: &[f32],
+        prompt_len: usize,
+        observe: &mut dyn FnMut(Event) -> bool,
+    ) {
         let mut sampler = Sampler::default();
         row.draw(&mut sampler, logits, &self.sampling);
-        self.place(row, prompt_len);
+        self.place(row, prompt_len, observe);
     }
 
     /// One token for every row.
@@ -196,6 +266,7 @@ impl Decoder<'_> {
         model: &dyn CausalLm,
         cache: &mut Cache,
         prompts: &[Vec<u32>],
+        observe: &mut dyn FnMut(Event) -> bool,
     ) -> Result<()> {
         let slots: Vec<usize> = self.rows.iter().map(|r| r.slot).collect();
         let ids: Vec<u32> = self
@@ -216,13 +287,18 @@ impl Decoder<'_> {
             });
         for row in std::mem::take(&mut self.rows) {
             let prompt_len = prompts[row.prompt].len();
-            self.place(row, prompt_len);
+            self.place(row, prompt_len, observe);
         }
         Ok(())
     }
 
     /// Keeps a row that goes on; finishes one that does not.
-    fn place(&mut self, row: Row, prompt_len: usize) {
+    fn place(&mut self, row: Row, prompt_len: usize, observe: &mut dyn FnMut(Event) -> bool) {
+        observe(Event::Token {
+            prompt: row.prompt,
+            sample: row.sample,
+            ids: &row.ids,
+        });
         let full = row.ids.len() >= self.config.max_new_tokens
             || prompt_len + row.ids.len() >= self.capacity;
         let finish = self
@@ -238,6 +314,7 @@ impl Decoder<'_> {
                     sample,
                     ids,
                     logprobs,
+                    sampling_logprobs,
                     ..
                 } = row;
                 self.done.push(Response {
@@ -245,6 +322,7 @@ impl Decoder<'_> {
                     sample,
                     ids,
                     logprobs,
+                    sampling_logprobs,
                     finish,
                 });
             }
@@ -254,19 +332,27 @@ impl Decoder<'_> {
 
 impl Row {
     fn draw(&mut self, sampler: &mut Sampler, logits: &[f32], sampling: &Sampling) {
-        let (id, logprob) = sampler.sample(logits, sampling, &mut self.rng);
+        let Drawn {
+            id,
+            logprob,
+            sampling_logprob,
+        } = sampler.sample(logits, &self.seen, sampling, &mut self.rng);
         self.ids.push(id);
         self.logprobs.push(logprob);
+        self.sampling_logprobs.push(sampling_logprob);
+        if sampling.penalises() {
+            see(&mut self.seen, id);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{Llama, LlamaConfig};
+    use crate::models::{LanguageModel, LlamaConfig};
     use candle_core::Device;
 
-    fn model() -> Llama {
+    fn model() -> LanguageModel {
         let config = LlamaConfig {
             vocab_size: 30,
             hidden_size: 24,
@@ -283,7 +369,7 @@ mod tests {
             eos_token_id: vec![2],
             pad_token_id: None,
         };
-        Llama::init(config, 5, &Device::Cpu).expect("init")
+        config.init(5, &Device::Cpu).expect("init")
     }
 
     fn config(batch_size: usize, temperature: f64) -> Generation {
@@ -293,6 +379,7 @@ mod tests {
             top_k: 0,
             top_p: 1.0,
             batch_size,
+            ..Generation::default()
         }
     }
 

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::loss_scale::LossScale;
 use super::optimizer::AdamW;
 use super::{Checkpoints, Error};
 use crate::config::training::Training;
-use crate::models::{CausalLm, weights};
+use crate::models::{Model, weights};
 
 const STATE: &str = "trainer_state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -22,6 +23,15 @@ pub(super) struct State {
     pub tokens: u64,
     /// Loss of the last step.
     pub loss: f64,
+    /// Where activations are in f16.
+    pub loss_scale: Option<LossScale>,
+}
+
+impl State {
+    /// Steps that the optimizer made: those that overflowed were left out.
+    fn updates(&self) -> u64 {
+        self.step - self.loss_scale.map_or(0, |s| s.skipped)
+    }
 }
 
 /// What must be equal for a run to be continued: with it, the rest follows from the seed.
@@ -35,6 +45,7 @@ impl Fingerprint {
         steps: u64,
         seed: u64,
         training: &Training,
+        model: &dyn Model,
     ) -> Self {
         let mut settings = serde_json::to_value(training).expect("settings are plain values");
         if let Some(settings) = settings.as_object_mut() {
@@ -48,6 +59,7 @@ impl Fingerprint {
             "steps": steps,
             "seed": seed.to_string(),
             "training": settings,
+            "lora": model.backbone().lora(),
         }))
     }
 
@@ -82,7 +94,7 @@ impl Fingerprint {
 /// Writes `checkpoint-N` beside its place and renames it there.
 pub(super) fn save(
     checkpoints: &Checkpoints,
-    model: &dyn CausalLm,
+    model: &dyn Model,
     optimizer: &AdamW,
     state: &State,
     fingerprint: &Fingerprint,
@@ -95,6 +107,7 @@ pub(super) fn save(
         "num_input_tokens_seen": state.tokens,
         // By its bits: a loss is not always a JSON number.
         "loss_bits": state.loss.to_bits().to_string(),
+        "loss_scale": state.loss_scale.map(|s| json!([s.scale, s.steps, s.skipped])),
         "run": fingerprint.0,
     });
     model.save(&folder, &|partial| {
@@ -108,7 +121,7 @@ pub(super) fn save(
 /// Puts a checkpoint's weights and state into a model and optimizer of the same run.
 pub(super) fn load(
     folder: &Path,
-    model: &mut dyn CausalLm,
+    model: &mut dyn Model,
     optimizer: &mut AdamW,
     fingerprint: &Fingerprint,
 ) -> Result<State, Error> {
@@ -134,6 +147,13 @@ pub(super) fn load(
         step: number("global_step")?,
         tokens: number("num_input_tokens_seen")?,
         loss: bits.map_or(f64::NAN, f64::from_bits),
+        loss_scale: value.get("loss_scale").and_then(|scale| {
+            Some(LossScale {
+                scale: scale.get(0)?.as_f64()?,
+                steps: scale.get(1)?.as_u64()?,
+                skipped: scale.get(2)?.as_u64()?,
+            })
+        }),
     };
     if let Some(message) = fingerprint.difference(value.get("run").unwrap_or(&Value::Null)) {
         return Err(Error::OtherRun {
@@ -141,13 +161,8 @@ pub(super) fn load(
             message,
         });
     }
-    let mut files = weights::Files::open(folder)?;
-    for parameter in model.parameters_mut() {
-        let device = parameter.value.device().clone();
-        parameter.value = files.take(&parameter.name, parameter.value.dims(), &device)?;
-    }
-    files.finish(|_| false)?;
-    optimizer.load(&folder.join(OPTIMIZER), model, state.step)?;
+    model.restore(folder)?;
+    optimizer.load(&folder.join(OPTIMIZER), model, state.updates())?;
     Ok(state)
 }
 

@@ -7,6 +7,7 @@
 
 pub mod checkpoint;
 pub mod dpo;
+pub mod loss_scale;
 pub mod minibatch;
 pub mod optimizer;
 pub mod sft;
@@ -20,6 +21,7 @@ use crate::models::{CausalLm, weights};
 use crate::random::{Purpose, Stream};
 use crate::tracking::Tracker;
 use checkpoint::State;
+use loss_scale::LossScale;
 use optimizer::{AdamW, LearningRate};
 
 pub use minibatch::{Demonstration, Pair};
@@ -106,6 +108,8 @@ pub struct Outcome {
     pub final_loss: f64,
     /// Tokens trained on, prompts included.
     pub tokens: u64,
+    /// Steps whose gradients overflowed in f16 and that were left out.
+    pub skipped: u64,
 }
 
 /// One kind of training, as the common loop sees it.
@@ -195,17 +199,29 @@ fn train<T: Task>(
     training: &Training,
     run: &mut Run,
 ) -> Result<Outcome, Error> {
+    let loss_scale = LossScale::of(model.backbone().compute());
+    train_scaled(model, task, training, run, loss_scale)
+}
+
+fn train_scaled<T: Task>(
+    model: &mut dyn CausalLm,
+    task: &T,
+    training: &Training,
+    run: &mut Run,
+    loss_scale: Option<LossScale>,
+) -> Result<Outcome, Error> {
     let plan = Plan::new(task.len(), training, run.seed);
     if plan.steps == 0 {
         return Err(Error::NoExamples { trainer: T::NAME });
     }
     let schedule = LearningRate::new(training, plan.steps);
     let fingerprint =
-        checkpoint::Fingerprint::new(T::NAME, task.len(), plan.steps, run.seed, training);
+        checkpoint::Fingerprint::new(T::NAME, task.len(), plan.steps, run.seed, training, model);
     let mut state = State {
         step: 0,
         tokens: 0,
         loss: f64::NAN,
+        loss_scale,
     };
     model.train().map_err(doing("making room for gradients"))?;
     let mut optimizer =
@@ -230,6 +246,8 @@ fn train<T: Task>(
             break;
         }
         let learning_rate = schedule.at(state.step);
+        let scale = state.loss_scale.map_or(1.0, |s| s.scale);
+        model.set_loss_scale(scale as f32);
         let stats = one_step(
             model,
             task,
@@ -238,13 +256,15 @@ fn train<T: Task>(
             state.step + 1,
         )?;
         let norm = optimizer
-            .step(model, learning_rate, training.max_grad_norm)
+            .step(model, learning_rate, training.max_grad_norm, scale)
             .map_err(doing(format!(
                 "{}: optimizer step {}",
                 T::NAME,
                 state.step + 1
             )))?;
-        if !norm.is_finite() {
+        let skipped =
+            !norm.is_finite() && state.loss_scale.as_mut().is_some_and(|s| s.overflowed());
+        if !skipped && !norm.is_finite() {
             return Err(Error::NotFinite {
                 trainer: T::NAME,
                 what: "the gradient's norm",
@@ -252,10 +272,14 @@ fn train<T: Task>(
                 step: state.step + 1,
             });
         }
+        if !skipped && let Some(scale) = &mut state.loss_scale {
+            scale.done();
+        }
         state = State {
             step: state.step + 1,
             tokens: state.tokens + stats.tokens,
             loss: stats.loss,
+            loss_scale: state.loss_scale,
         };
         let mut values = vec![
             ("loss", stats.loss),
@@ -265,18 +289,24 @@ fn train<T: Task>(
             ("num_tokens", state.tokens as f64),
         ];
         values.extend(&stats.means);
+        if let Some(scale) = state.loss_scale {
+            values.push(("loss_scale", scale.scale));
+            values.push(("skipped_steps", scale.skipped as f64));
+        }
         run.tracker.log(state.step, &values);
         run.tracker.progress(state.step);
         if training.save_steps > 0 && state.step.is_multiple_of(training.save_steps as u64) {
             save(model, &optimizer, &state)?;
         }
     }
+    model.set_loss_scale(1.0);
     save(model, &optimizer, &state)?;
     Ok(Outcome {
         steps: state.step,
         interrupted,
         final_loss: state.loss,
         tokens: state.tokens,
+        skipped: state.loss_scale.map_or(0, |s| s.skipped),
     })
 }
 
@@ -288,6 +318,7 @@ fn one_step<T: Task>(
     number: u64,
 ) -> Result<Stats, Error> {
     let mut stats = Stats::default();
+    model.backbone_mut().begin_step(number);
     for micro in examples.chunks(training.batch_size.max(1)) {
         task.accumulate(model, examples, micro, &mut stats)
             .map_err(doing(format!(
@@ -311,11 +342,12 @@ fn one_step<T: Task>(
 mod tests {
     use super::*;
     use crate::config::dpo::Dpo;
+    use crate::config::model::Lora;
     use crate::config::training::Schedule;
-    use crate::models::{Llama, LlamaConfig};
+    use crate::models::{LanguageModel, LlamaConfig, Model};
     use candle_core::Device;
 
-    fn model() -> Llama {
+    fn model() -> LanguageModel {
         let config = LlamaConfig {
             vocab_size: 40,
             hidden_size: 32,
@@ -332,7 +364,7 @@ mod tests {
             eos_token_id: vec![2],
             pad_token_id: None,
         };
-        Llama::init(config, 5, &Device::Cpu).expect("init")
+        config.init(5, &Device::Cpu).expect("init")
     }
 
     /// Copy the last prompt token twice.
@@ -395,7 +427,7 @@ mod tests {
         fn warn(&mut self, _message: &str) {}
     }
 
-    fn bits(model: &Llama) -> Vec<u32> {
+    fn bits(model: &LanguageModel) -> Vec<u32> {
         let values = |t: &candle_core::Tensor| {
             t.flatten_all()
                 .and_then(|t| t.to_vec1::<f32>())
@@ -481,6 +513,104 @@ mod tests {
         assert_eq!((outcome.steps, outcome.interrupted), (60, false));
         assert_eq!([first, second].concat(), losses);
         assert_eq!(resumed, weights);
+    }
+
+    // Would catch adapters or their dropout that a checkpoint forgets, weights below them that
+    // move, and a run with other adapters that is taken for this one.
+    #[test]
+    fn a_resumed_run_with_adapters_is_the_same() {
+        let lora = |dropout| Lora {
+            rank: 8,
+            dropout,
+            ..Lora::default()
+        };
+        let root = tempfile::tempdir().expect("temporary folder");
+        let run = |resume: Option<PathBuf>, stop_at: u64, lora: Lora| {
+            let interrupt = AtomicBool::new(false);
+            let mut tracker = Recorder {
+                at: stop_at,
+                ..Recorder::new(&interrupt)
+            };
+            // Adapters need something to build on: the frozen head of random weights says little.
+            let mut model = model();
+            let settings = Training {
+                steps: 20,
+                ..training()
+            };
+            let mut unheard = Recorder::new(&interrupt);
+            let mut run = Run {
+                seed: 4,
+                interrupt: &interrupt,
+                tracker: &mut unheard,
+                checkpoints: None,
+            };
+            sft::train(&mut model, &demonstrations(), &settings, &mut run).expect("trains");
+            let before = bits(&model);
+            model.freeze();
+            model.add_adapters(&lora, 9).expect("fits");
+            let mut run = Run {
+                seed: 3,
+                interrupt: &interrupt,
+                tracker: &mut tracker,
+                checkpoints: Some(Checkpoints {
+                    folder: root.path(),
+                    resume,
+                    extras: &|_| Ok(()),
+                }),
+            };
+            sft::train(&mut model, &demonstrations(), &training(), &mut run)?;
+            let after = bits(&model);
+            assert_eq!(after[..before.len()], before);
+            Ok::<_, Error>((tracker.losses, after))
+        };
+        let (losses, weights) = run(None, u64::MAX, lora(0.2)).expect("trains");
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let (start, end) = (mean(&losses[..10]), mean(&losses[50..]));
+        assert!(end < 0.95 * start, "{losses:?}");
+        let (first, _) = run(None, 17, lora(0.2)).expect("trains");
+        let folder = root.path().join("checkpoint-17");
+        let (second, resumed) = run(Some(folder.clone()), u64::MAX, lora(0.2)).expect("trains");
+        assert_eq!([first, second].concat(), losses);
+        assert_eq!(resumed, weights);
+        let refused = run(Some(folder), u64::MAX, lora(0.1)).expect_err("refused");
+        assert!(refused.to_string().contains("lora is"), "{refused}");
+    }
+
+    // Would catch an overflow that is trained on, a scale that reaches the optimizer, and a
+    // moment that a step left out has changed. f16: the losses follow those of f32 to 1e-2.
+    #[test]
+    fn steps_that_overflow_are_left_out() {
+        let interrupt = AtomicBool::new(false);
+        let mut tracker = Recorder::new(&interrupt);
+        let mut model = model();
+        model.backbone_mut().set_compute(candle_core::DType::F16);
+        let mut run = Run {
+            seed: 3,
+            interrupt: &interrupt,
+            tracker: &mut tracker,
+            checkpoints: None,
+        };
+        let settings = Training {
+            schedule: Schedule::Constant,
+            warmup_ratio: 0.0,
+            ..training()
+        };
+        let scale = LossScale {
+            scale: 2f64.powi(24),
+            steps: 0,
+            skipped: 0,
+        };
+        let demonstrations = demonstrations();
+        let task = sft::Supervised(&demonstrations);
+        let outcome = crate::ops::without_fused_kernels(|| {
+            train_scaled(&mut model, &task, &settings, &mut run, Some(scale)).expect("trains")
+        });
+        let skipped = outcome.skipped as usize;
+        assert!((2..20).contains(&skipped), "{skipped} steps left out");
+        assert!(tracker.tags.contains(&"skipped_steps".to_owned()));
+        assert!(outcome.final_loss < 1.5, "{}", outcome.final_loss);
+        // Steps that were left out leave the weights alone: their examples' losses are the start's.
+        assert!(tracker.losses[..skipped].iter().all(|loss| *loss > 3.0));
     }
 
     // Would catch a checkpoint of another run that is taken for this one's.

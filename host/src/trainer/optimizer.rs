@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::Result;
 
 use crate::config::training::{Schedule, Training};
-use crate::models::{CausalLm, weights};
+use crate::models::{Model, weights};
 use crate::ops::adamw::{Moments, Step, adamw, square_sum};
 
 /// Added to the norm before division; torch's `clip_grad_norm_`.
@@ -26,14 +26,14 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// An optimizer for the model's parameters, at its first step.
+    /// An optimizer for the model's trainable parameters, at its first step.
     ///
     /// # Errors
     /// The device has no room for two moments a weight.
-    pub fn new(model: &dyn CausalLm, training: &Training) -> Result<Self> {
+    pub fn new(model: &dyn Model, training: &Training) -> Result<Self> {
         Ok(Self {
             moments: model
-                .parameters()
+                .trainable()
                 .iter()
                 .map(|p| Moments::new(&p.value))
                 .collect::<Result<_>>()?,
@@ -47,18 +47,20 @@ impl AdamW {
 
     /// Changes the model by its gradients and zeroes them.
     ///
-    /// Gradients are scaled down so that their global norm is at most `max_norm` (0: never).
-    /// Returns the norm before that. Where it is not finite, nothing changes.
+    /// Gradients are those of `loss_scale` times the loss. They are scaled down so that their
+    /// global norm is at most `max_norm` (0: never). Returns the norm before that. Where it is
+    /// not finite, the gradients are zeroed and nothing else changes.
     ///
     /// # Errors
     /// The model is frozen.
     pub fn step(
         &mut self,
-        model: &mut dyn CausalLm,
+        model: &mut dyn Model,
         learning_rate: f64,
         max_norm: f64,
+        loss_scale: f64,
     ) -> Result<f64> {
-        let mut parameters = model.parameters_mut();
+        let mut parameters = model.trainable_mut();
         let mut squares = 0.0;
         for parameter in &parameters {
             let Some(gradient) = &parameter.gradient else {
@@ -66,8 +68,11 @@ impl AdamW {
             };
             squares += square_sum(gradient)?;
         }
-        let norm = squares.sqrt();
+        let norm = squares.sqrt() / loss_scale;
         if !norm.is_finite() {
+            for parameter in parameters {
+                parameter.gradient = Some(parameter.value.zeros_like()?);
+            }
             return Ok(norm);
         }
         self.number += 1;
@@ -79,9 +84,9 @@ impl AdamW {
             weight_decay: self.weight_decay,
             number: self.number,
             gradient_scale: if max_norm > 0.0 {
-                (max_norm / (norm + CLIP_EPSILON)).min(1.0)
+                (max_norm / (norm + CLIP_EPSILON)).min(1.0) / loss_scale
             } else {
-                1.0
+                1.0 / loss_scale
             },
         };
         for (parameter, moments) in parameters.iter_mut().zip(&mut self.moments) {
@@ -95,8 +100,8 @@ impl AdamW {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn save(&self, file: &Path, model: &dyn CausalLm) -> io::Result<()> {
-        let parameters = model.parameters();
+    pub fn save(&self, file: &Path, model: &dyn Model) -> io::Result<()> {
+        let parameters = model.trainable();
         let names: Vec<[String; 2]> = parameters
             .iter()
             .map(|p| {
@@ -122,11 +127,11 @@ impl AdamW {
     pub fn load(
         &mut self,
         file: &Path,
-        model: &dyn CausalLm,
+        model: &dyn Model,
         number: u64,
     ) -> std::result::Result<(), weights::Error> {
         let mut files = weights::Files::single(file)?;
-        for (parameter, moments) in model.parameters().iter().zip(&mut self.moments) {
+        for (parameter, moments) in model.trainable().iter().zip(&mut self.moments) {
             let (name, shape, device) = (
                 &parameter.name,
                 parameter.value.dims(),

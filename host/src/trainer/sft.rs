@@ -8,7 +8,7 @@ use super::{Error, Outcome, Run, Stats, Task};
 use crate::config::training::Training;
 use crate::models::CausalLm;
 
-struct Supervised<'a>(&'a [Demonstration]);
+pub(super) struct Supervised<'a>(pub &'a [Demonstration]);
 
 impl Task for Supervised<'_> {
     const NAME: &'static str = "sft";

@@ -1,8 +1,8 @@
 //! Direct Preference Optimization: the policy learns from pairs of responses directly, held to
 //! the reference by the loss itself.
 //!
-//! The reference is the model as it is at the start. Its log-probabilities are computed once,
-//! before the first step: no second model is kept. A pair's prompt is computed once for both of
+//! The reference is the model as it is at the start, or without its adapters where it has some.
+//! Its log-probabilities are computed once, before the first step: no second model is kept. A pair's prompt is computed once for both of
 //! its responses, and the loss of a pair turns into gradients while its logits are at hand.
 
 pub mod loss;
@@ -13,7 +13,7 @@ use super::minibatch::{Pair, pairs};
 use super::{Error, Run, Stats, Task, doing};
 use crate::config::dpo::Dpo;
 use crate::config::training::Training;
-use crate::models::CausalLm;
+use crate::models::{CausalLm, with_reference};
 use loss::{PairLogprobs, PairLoss, sigmoid};
 
 /// Pairs whose log-probabilities are computed at once where nothing is trained.
@@ -163,8 +163,8 @@ impl Task for Preferences<'_> {
     }
 }
 
-/// Trains on pairs, with the model at the start as the reference, and evaluates on the held-out
-/// pairs before and after.
+/// Trains on pairs, with the model at the start (without its adapters) as the reference, and
+/// evaluates on the held-out pairs before and after.
 ///
 /// Held-out numbers are logged as `eval/loss`, `eval/rewards/accuracies` and
 /// `eval/rewards/margins`.
@@ -188,9 +188,11 @@ pub fn train(
     run.tracker
         .stage("reference log-probabilities", total as u64, "pairs");
     let mut reference_of = |part: &[Pair], before: usize| {
-        logprobs(model, part, &mut |done| {
-            run.tracker.progress((before + done) as u64);
-            !run.interrupt.load(Ordering::Relaxed)
+        with_reference(model, |model| {
+            logprobs(model, part, &mut |done| {
+                run.tracker.progress((before + done) as u64);
+                !run.interrupt.load(Ordering::Relaxed)
+            })
         })
     };
     let reference = reference_of(examples, 0)?;
@@ -202,6 +204,7 @@ pub fn train(
             interrupted: true,
             final_loss: f64::NAN,
             tokens: 0,
+            skipped: 0,
         };
         return Ok(Outcome {
             training: outcome,

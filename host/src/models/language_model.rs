@@ -1,0 +1,242 @@
+//! A backbone that predicts the next token.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+use serde_json::Value;
+
+use super::backbone::initial_weights;
+use super::checkpoint::Checkpoint;
+use super::spec::{Role, Spec, WeightSource};
+use super::{
+    Backbone, Cache, CausalLm, Model, Objective, Packed, Parameter, Targets, head, lora, weights,
+};
+use crate::ops::matmul::linear;
+
+/// Name of a head of its own, in every architecture.
+const HEAD: &str = "lm_head.weight";
+
+/// A causal transformer with its vocabulary head.
+#[derive(Debug)]
+pub struct LanguageModel {
+    /// `config.json` as it was found, so that saving loses nothing.
+    config: Value,
+    backbone: Backbone,
+    /// None where the embedding is used for both.
+    lm_head: Option<Parameter>,
+    /// Factor of all gradients: see [`CausalLm::set_loss_scale`].
+    loss_scale: f32,
+}
+
+impl LanguageModel {
+    /// A model of the shape that `config` (a `config.json`) describes, with random weights from
+    /// the run's seed: normal with deviation 0.02, the projections that write to the residual
+    /// stream scaled by `1/√(2 layers)` (Radford et al. 2019, section 2.3).
+    ///
+    /// # Errors
+    /// The configuration is none of a causal model, or the device has no room.
+    pub fn init(config: Value, seed: u64, device: &Device) -> Result<Self> {
+        let spec = causal(&config)?;
+        let mut source = initial_weights(seed, spec.layers, device);
+        Self::build(config, spec, device, &mut source)
+    }
+
+    /// A model of the shape that `config` describes whose weights take no memory, to be counted.
+    pub(super) fn hollow(config: Value) -> Result<Self> {
+        let spec = causal(&config)?;
+        Self::build(config, spec, &Device::Cpu, &mut |_, shape, _| {
+            Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)
+        })
+    }
+
+    /// Loads a Hugging Face folder. See [`super::load`].
+    ///
+    /// # Errors
+    /// See [`weights::Error`].
+    pub fn load(folder: &Path, device: &Device) -> std::result::Result<Self, weights::Error> {
+        let mut checkpoint = Checkpoint::open(folder)?;
+        let spec = checkpoint.spec.clone();
+        let headed = checkpoint.class_ends_with(&["ForCausalLM", "LMHeadModel"]);
+        // The bare backbone of a tied model has all that is needed.
+        let bare = spec.tied && checkpoint.class_ends_with(&["Model"]);
+        if !spec.causal() || !(headed || bare) {
+            return Err(checkpoint.unsupported());
+        }
+        let config = checkpoint.config.clone();
+        let model = Self::build(config, spec, device, &mut |name, shape, _| {
+            checkpoint.take(name, shape, device)
+        })?;
+        let tied = model.lm_head.is_none();
+        checkpoint.finish(|name| tied && name == HEAD)?;
+        Ok(model)
+    }
+
+    fn build<E>(
+        config: Value,
+        spec: Spec,
+        device: &Device,
+        source: &mut WeightSource<E>,
+    ) -> std::result::Result<Self, E> {
+        let (tied, shape) = (spec.tied, [spec.vocab_size, spec.hidden_size]);
+        let backbone = Backbone::build(spec, device, source)?;
+        let lm_head = match tied {
+            true => None,
+            false => Some(Parameter::build(HEAD.into(), &shape, Role::Weight, source)?),
+        };
+        Ok(Self {
+            config,
+            backbone,
+            lm_head,
+            loss_scale: 1.0,
+        })
+    }
+
+    /// `config.json` as it was found.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// Logits `[T, V]` of all tokens: for tests and small batches.
+    ///
+    /// # Errors
+    /// As for [`Backbone::hidden`].
+    pub fn logits(&self, batch: &Packed) -> Result<Tensor> {
+        self.head_logits(&self.backbone.hidden(batch)?)
+    }
+
+    fn head(&self) -> &Parameter {
+        self.lm_head.as_ref().unwrap_or(&self.backbone.embedding)
+    }
+
+    fn head_logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        let compute = self.backbone.compute();
+        let logits = linear(&hidden.to_dtype(compute)?, &self.head().cast(compute)?)?;
+        logits.to_dtype(super::wide(compute))
+    }
+}
+
+/// The shape of a causal model.
+fn causal(config: &Value) -> Result<Spec> {
+    let spec = Spec::from_json(config).map_err(candle_core::Error::wrap)?;
+    if !spec.causal() {
+        bail!("`{}` predicts no next token", spec.model_type);
+    }
+    Ok(spec)
+}
+
+impl Model for LanguageModel {
+    fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    fn backbone_mut(&mut self) -> &mut Backbone {
+        &mut self.backbone
+    }
+
+    fn head_parameters(&self) -> Vec<&Parameter> {
+        self.lm_head.iter().collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter> {
+        let (mut all, adapters) = self.backbone.split_parameters();
+        all.extend(&mut self.lm_head);
+        all.extend(adapters);
+        all
+    }
+
+    fn add_adapters(&mut self, config: &crate::config::model::Lora, seed: u64) -> Result<usize> {
+        let count = self.backbone.add_adapters(config, seed)?;
+        // A vocabulary head is a part of the model, not of the task: PEFT freezes it as well.
+        if let Some(head) = &mut self.lm_head {
+            head.frozen = true;
+        }
+        Ok(count)
+    }
+
+    fn save(
+        &self,
+        folder: &Path,
+        extras: &dyn Fn(&Path) -> std::io::Result<()>,
+    ) -> std::result::Result<(), weights::Error> {
+        let mut generation = serde_json::Map::new();
+        for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+            if let Some(id) = self.config.get(key).filter(|id| !id.is_null()) {
+                generation.insert(key.into(), id.clone());
+            }
+        }
+        weights::save(
+            folder,
+            &self.config,
+            &Value::Object(generation),
+            &self.base_parameters(),
+            &|partial| {
+                extras(partial)?;
+                lora::save(
+                    &partial.join(lora::FOLDER),
+                    &self.backbone,
+                    "..",
+                    "CAUSAL_LM",
+                )
+            },
+        )
+    }
+}
+
+impl CausalLm for LanguageModel {
+    fn logprobs(&self, batch: &Packed, targets: &Targets) -> Result<Vec<f32>> {
+        let compute = self.backbone.compute();
+        let hidden = self.backbone.hidden(batch)?.to_dtype(compute)?;
+        head::logprobs(&hidden, &self.head().cast(compute)?, targets)
+    }
+
+    fn accumulate(
+        &mut self,
+        batch: &Packed,
+        targets: &Targets,
+        objective: &mut Objective,
+    ) -> Result<()> {
+        if !self.backbone.trains() {
+            bail!("a frozen model cannot accumulate gradients");
+        }
+        let pass = self.backbone.pass(batch, true)?;
+        let (hidden, tape) = self.backbone.forward(batch, &pass)?;
+        let (scale, dtype) = (self.loss_scale, hidden.dtype());
+        let mut scaled = |group: usize, logprobs: &[f32]| -> Vec<f32> {
+            let mut d = objective(group, logprobs);
+            d.iter_mut().for_each(|d| *d *= scale);
+            d
+        };
+        let head = self
+            .lm_head
+            .as_mut()
+            .unwrap_or(&mut self.backbone.embedding);
+        let w = head.cast(pass.compute)?;
+        let d_hidden = head::backward(
+            &hidden.to_dtype(pass.compute)?,
+            &w,
+            head.gradient.as_mut(),
+            targets,
+            &mut scaled,
+        )?;
+        drop(hidden);
+        self.backbone
+            .backward(batch, &pass, tape, d_hidden.to_dtype(dtype)?)
+    }
+
+    fn set_loss_scale(&mut self, scale: f32) {
+        self.loss_scale = scale;
+    }
+
+    fn cache(&self, rows: usize, capacity: usize) -> Result<Cache> {
+        self.backbone.cache(rows, capacity)
+    }
+
+    fn prefill(&self, cache: &mut Cache, row: usize, ids: &[u32]) -> Result<Tensor> {
+        self.head_logits(&self.backbone.prefill(cache, row, ids)?)?
+            .squeeze(0)
+    }
+
+    fn decode(&self, cache: &mut Cache, rows: &[usize], ids: &[u32]) -> Result<Tensor> {
+        self.head_logits(&self.backbone.decode(cache, rows, ids)?)
+    }
+}

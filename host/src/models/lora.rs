@@ -1,0 +1,253 @@
+//! Low-rank adapters (Hu et al. 2022, <https://arxiv.org/abs/2106.09685>):
+//! `y = x Wᵀ + s (x Aᵀ) Bᵀ` with `s = alpha / rank`, `W` frozen.
+//!
+//! `A` `[rank, inputs]` begins random and `B` `[outputs, rank]` at zero, so that a new adapter
+//! changes nothing. Names and initialisation are PEFT's. With the adapters off the model is the
+//! one they were added to: the reference needs no second copy of the weights.
+
+use std::io;
+use std::path::Path;
+
+use candle_core::{Device, Result, Tensor};
+use serde_json::{Value, json};
+
+use super::linear::{Linear, Size};
+use super::{Backbone, Parameter, Pass, weights};
+use crate::config::model::Lora;
+use crate::ops::dropout::dropout;
+use crate::ops::matmul::{
+    linear, linear_add, linear_input_gradient, linear_transposed, linear_weight_gradient,
+};
+use crate::random::{Purpose, Stream};
+
+/// Folder of a model folder in which adapters that are not merged lie, in PEFT's form.
+pub const FOLDER: &str = "adapter";
+/// PEFT's name of their weights.
+pub const WEIGHTS: &str = "adapter_model.safetensors";
+/// PEFT's name of their configuration.
+pub const CONFIG: &str = "adapter_config.json";
+
+/// The adapter of one linear layer.
+#[derive(Debug)]
+pub(super) struct Adapter {
+    a: Parameter,
+    b: Parameter,
+    scale: f64,
+    dropout: f64,
+    /// Tells the adapters of a model apart: part of the key of its dropout.
+    number: u64,
+    /// Whether the layer's weight holds the product already.
+    merged: bool,
+}
+
+impl Adapter {
+    fn new(
+        name: &str,
+        size: Size,
+        config: &Lora,
+        seed: u64,
+        number: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let Size { inputs, outputs } = size;
+        let rank = config.rank;
+        // torch's kaiming_uniform with a = √5, as PEFT calls it: uniform within ±1/√inputs.
+        let bound = 1.0 / (inputs as f64).sqrt();
+        let mut stream = Stream::new(seed, Purpose::AdapterInitialisation, number, 0);
+        let a: Vec<f32> = (0..rank * inputs)
+            .map(|_| ((2.0 * stream.uniform() - 1.0) * bound) as f32)
+            .collect();
+        let named = |part: &str| format!("base_model.model.{name}.{part}.weight");
+        let b = Tensor::from_vec(vec![0f32; outputs * rank], (outputs, rank), device)?;
+        Ok(Self {
+            a: Parameter::new(
+                named("lora_A"),
+                Tensor::from_vec(a, (rank, inputs), device)?,
+            ),
+            b: Parameter::new(named("lora_B"), b),
+            scale: config.alpha / rank as f64,
+            dropout: config.dropout,
+            number,
+            merged: false,
+        })
+    }
+
+    /// Whether it takes part in this pass.
+    pub fn active(&self, pass: &Pass) -> bool {
+        pass.adapters && !self.merged
+    }
+
+    /// The key of this pass's mask, where there is one.
+    fn mask(&self, pass: &Pass) -> Option<u64> {
+        pass.dropout
+            .filter(|_| self.dropout > 0.0)
+            .map(|key| key.wrapping_add(self.number.wrapping_mul(0xD134_2543_DE82_EF95)))
+    }
+
+    fn input(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        match self.mask(pass) {
+            Some(key) => dropout(x, self.dropout, key),
+            None => Ok(x.clone()),
+        }
+    }
+
+    /// `y + s (x Aᵀ) Bᵀ`, in the type of `y`.
+    pub fn forward_add(&self, y: Tensor, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let low = linear(&self.input(x, pass)?, &self.a.cast(pass.compute)?)?;
+        linear_add(y, &(low * self.scale)?, &self.b.cast(pass.compute)?)
+    }
+
+    /// `dB += s dyᵀ (x Aᵀ)`, `dA += s (dy B)ᵀ x`.
+    pub fn accumulate(&mut self, dy: &Tensor, x: &Tensor, pass: &Pass) -> Result<()> {
+        if self.a.gradient.is_none() {
+            return Ok(());
+        }
+        let x = self.input(x, pass)?;
+        let low = (linear(&x, &self.a.cast(pass.compute)?)? * self.scale)?;
+        let d_low = self.low_gradient(dy, pass)?;
+        for (parameter, dy, x) in [(&mut self.b, dy, &low), (&mut self.a, &d_low, &x)] {
+            if let Some(gradient) = &mut parameter.gradient {
+                linear_weight_gradient(gradient, dy, x)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `dx + s (dy B) A`.
+    pub fn input_gradient(&self, dx: Tensor, dy: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let (d_low, a) = (self.low_gradient(dy, pass)?, self.a.cast(pass.compute)?);
+        match self.mask(pass) {
+            None => linear_input_gradient(Some(dx), &d_low, &a),
+            Some(key) => {
+                let own = linear_input_gradient(None, &d_low, &a)?;
+                dx + dropout(&own, self.dropout, key)?
+            }
+        }
+    }
+
+    fn low_gradient(&self, dy: &Tensor, pass: &Pass) -> Result<Tensor> {
+        linear_input_gradient(None, dy, &self.b.cast(pass.compute)?)? * self.scale
+    }
+
+    pub fn parameters(&self) -> [&Parameter; 2] {
+        [&self.a, &self.b]
+    }
+
+    pub fn parameters_mut(&mut self) -> [&mut Parameter; 2] {
+        [&mut self.a, &mut self.b]
+    }
+}
+
+impl Linear {
+    /// Adds `sign · s B A` to the weight.
+    fn add_product(&mut self, sign: f64) -> Result<()> {
+        let Some(adapter) = &self.adapter else {
+            return Ok(());
+        };
+        let product =
+            (linear_transposed(&adapter.b.value, &adapter.a.value)? * (sign * adapter.scale))?;
+        let product = match self.transposed {
+            true => product.t()?.contiguous()?,
+            false => product,
+        };
+        // In full precision: a weight that is stored in less would lose small changes.
+        self.weight.value = (self.weight.value.to_dtype(product.dtype())? + product)?;
+        Ok(())
+    }
+
+    /// Moves the adapter's product into the weight, or back out of it.
+    pub(super) fn set_merged(&mut self, merged: bool) -> Result<()> {
+        if self.adapter.as_ref().is_some_and(|a| a.merged != merged) {
+            self.add_product(if merged { 1.0 } else { -1.0 })?;
+        }
+        if let Some(adapter) = &mut self.adapter {
+            adapter.merged = merged;
+        }
+        Ok(())
+    }
+}
+
+/// Gives every layer that `config` names an adapter, and returns how many they are.
+///
+/// # Errors
+/// A name that fits no layer.
+pub(super) fn add(
+    layers: Vec<&mut Linear>,
+    config: &Lora,
+    seed: u64,
+    device: &Device,
+) -> Result<usize> {
+    let fits =
+        |layer: &str, target: &str| layer == target || layer.ends_with(&format!(".{target}"));
+    for target in config.targets() {
+        if !layers.iter().any(|l| fits(l.name(), target)) {
+            let mut known: Vec<&str> = Vec::new();
+            for layer in &layers {
+                let name = layer.name().rsplit('.').next().unwrap_or_default();
+                if !known.contains(&name) {
+                    known.push(name);
+                }
+            }
+            candle_core::bail!(
+                "`model.lora.target_modules`: no layer of the model is called `{target}`\nhint: there are {}, and `{}` for all",
+                known.join(", "),
+                Lora::ALL_LINEAR
+            );
+        }
+    }
+    let mut count = 0;
+    for layer in layers {
+        let targets = config.targets();
+        if targets.is_empty() || targets.iter().any(|t| fits(layer.name(), t)) {
+            let name = layer.name().to_owned();
+            layer.adapter = Some(Adapter::new(
+                &name, layer.size, config, seed, count, device,
+            )?);
+            count += 1;
+        }
+    }
+    Ok(count as usize)
+}
+
+/// Writes the adapters of `backbone` as a PEFT folder.
+///
+/// `base` is what they belong to, a folder or a hub name; `task` PEFT's `task_type`.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn save(folder: &Path, backbone: &Backbone, base: &str, task: &str) -> io::Result<()> {
+    let Some(config) = backbone.lora() else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(folder)?;
+    let parameters = backbone.adapter_parameters();
+    let tensors = parameters.iter().map(|p| (p.name.as_str(), &p.value));
+    weights::write_safetensors(&folder.join(WEIGHTS), tensors, &[("format", "pt")])?;
+    let config = adapter_config(config, base, backbone.spec().transposed, task);
+    weights::write_json(&folder.join(CONFIG), &config)
+}
+
+/// The `adapter_config.json` that PEFT reads.
+///
+/// `base` is what the adapter belongs to, a folder or a hub name; `fan_in_fan_out` whether its
+/// weights are stored transposed; `task` PEFT's `task_type`.
+pub fn adapter_config(config: &Lora, base: &str, fan_in_fan_out: bool, task: &str) -> Value {
+    let targets: Value = match config.targets() {
+        [] => json!(Lora::ALL_LINEAR),
+        names => json!(names),
+    };
+    json!({
+        "base_model_name_or_path": base,
+        "bias": "none",
+        "fan_in_fan_out": fan_in_fan_out,
+        "inference_mode": true,
+        "init_lora_weights": true,
+        "lora_alpha": config.alpha,
+        "lora_dropout": config.dropout,
+        "modules_to_save": null,
+        "peft_type": "LORA",
+        "r": config.rank,
+        "target_modules": targets,
+        "task_type": task,
+    })
+}

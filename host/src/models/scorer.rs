@@ -1,0 +1,315 @@
+//! A backbone with a head that gives one number: the reward of a sequence, or the value of a
+//! token.
+//!
+//! The score of a state `h` is `w·h + b`, or `w·tanh(D h + d) + b` in the classification form of
+//! BERT and RoBERTa. Human logits (design: `h' = h + W softmax(z)`) will change `h` between
+//! [`Backbone::hidden`] and the head; that is the reward-model trainer's to add.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+use serde_json::{Value, json};
+
+use super::backbone::initial_weights;
+use super::checkpoint::{Checkpoint, is_head};
+use super::linear::{Linear, Size};
+use super::spec::{Role, WeightSource};
+use super::{Backbone, Model, Packed, Parameter, Pass, lora, weights};
+use crate::ops::embedding::{gather, scatter_add};
+
+/// What the score is computed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadKind {
+    /// `score`, without a bias: transformers' head on causal backbones.
+    Score,
+    /// `score` with a bias; TRL's value head.
+    ScoreWithBias,
+    /// A dense layer and tanh before it: the classification form of BERT and RoBERTa.
+    Classifier,
+}
+
+/// Which token's state stands for its sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The first: `[CLS]`.
+    First,
+    /// The last that is no padding.
+    Last,
+}
+
+/// A backbone and its scalar head.
+#[derive(Debug)]
+pub struct Scorer {
+    /// `config.json` as it was found, with the class and the number of labels of this model.
+    config: Value,
+    backbone: Backbone,
+    dense: Option<Linear>,
+    out: Linear,
+    pooling: Pooling,
+}
+
+/// How the loss changes with the scores: takes all of them, returns `∂loss/∂score` of each.
+pub type ScoreObjective<'a> = dyn FnMut(&[f32]) -> Vec<f32> + 'a;
+
+impl Scorer {
+    /// Loads a Hugging Face folder: a reward model with its head, or any other model, which gets
+    /// a head of `kind` drawn from `seed` (its last layer at zero: all scores begin equal).
+    ///
+    /// Encoders score their first token, causal backbones the last.
+    ///
+    /// # Errors
+    /// See [`weights::Error`]; `num_labels` is not 1.
+    pub fn load(
+        folder: &Path,
+        kind: HeadKind,
+        seed: u64,
+        device: &Device,
+    ) -> std::result::Result<Self, weights::Error> {
+        let mut checkpoint = Checkpoint::open(folder)?;
+        let config = checkpoint.config.clone();
+        let spec = checkpoint.spec.clone();
+        let backbone = Backbone::build(spec, device, &mut |name, shape, _| {
+            checkpoint.take(name, shape, device)
+        })?;
+        let headed = config.get("architectures").is_some()
+            && checkpoint.class_ends_with(&["ForSequenceClassification"]);
+        let model = if headed {
+            let kind = match backbone.spec().causal() {
+                false => HeadKind::Classifier,
+                true if checkpoint.contains("score.bias") => HeadKind::ScoreWithBias,
+                true => HeadKind::Score,
+            };
+            Self::with_head(config, backbone, kind, &mut |name, shape, _| {
+                checkpoint.take(name, shape, device)
+            })?
+        } else {
+            Self::init(config, backbone, kind, seed)?
+        };
+        checkpoint.finish(is_head)?;
+        Ok(model)
+    }
+
+    /// Gives a backbone a head of `kind`: the dense layer is drawn from `seed`, the last layer
+    /// begins at zero.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn init(config: Value, backbone: Backbone, kind: HeadKind, seed: u64) -> Result<Self> {
+        let device = backbone.device().clone();
+        // Streams of the head follow those of the backbone's layers.
+        let mut drawn = initial_weights(seed ^ HEAD_SEED, backbone.spec().layers, &device);
+        Self::with_head(config, backbone, kind, &mut drawn)
+    }
+
+    fn with_head<E>(
+        mut config: Value,
+        backbone: Backbone,
+        kind: HeadKind,
+        source: &mut WeightSource<E>,
+    ) -> std::result::Result<Self, E> {
+        let spec = backbone.spec();
+        let hidden = spec.hidden_size;
+        let names = HeadNames::of(spec.model_type, kind);
+        let square = Size {
+            inputs: hidden,
+            outputs: hidden,
+        };
+        let dense = match names.dense {
+            Some(name) => Some(Linear::build(
+                name,
+                square,
+                false,
+                true,
+                Role::Weight,
+                source,
+            )?),
+            None => None,
+        };
+        let size = Size {
+            inputs: hidden,
+            outputs: 1,
+        };
+        let bias = kind != HeadKind::Score;
+        let out = Linear::build(names.out, size, false, bias, Role::Bias, source)?;
+        let pooling = match spec.causal() {
+            true => Pooling::Last,
+            false => Pooling::First,
+        };
+        if let Some(keys) = config.as_object_mut() {
+            keys.insert("architectures".into(), json!([names.class]));
+            keys.insert("num_labels".into(), json!(1));
+            keys.insert("id2label".into(), json!({"0": "LABEL_0"}));
+            keys.insert("label2id".into(), json!({"LABEL_0": 0}));
+        }
+        Ok(Self {
+            config,
+            backbone,
+            dense,
+            out,
+            pooling,
+        })
+    }
+
+    /// The token whose state stands for each sequence, in the batch's order; of a group with
+    /// branches, the prompt with each of them is a sequence.
+    pub fn rows(&self, batch: &Packed) -> Vec<u32> {
+        let mut rows = Vec::new();
+        for group in &batch.groups {
+            let first = group.prefix.start as u32;
+            let ends: Vec<usize> = match group.branches.as_slice() {
+                [] => vec![group.prefix.end],
+                branches => branches.iter().map(|b| b.end).collect(),
+            };
+            rows.extend(ends.into_iter().map(|end| match self.pooling {
+                Pooling::First => first,
+                Pooling::Last => end as u32 - 1,
+            }));
+        }
+        rows
+    }
+
+    /// Scores of the states at `rows`: [`Scorer::rows`] for rewards, any tokens for values.
+    ///
+    /// # Errors
+    /// A token beyond the vocabulary, a row beyond the batch.
+    pub fn scores(&self, batch: &Packed, rows: &[u32]) -> Result<Vec<f32>> {
+        let pass = self.backbone.still_pass(&batch.groups, &batch.positions)?;
+        let states = gather(&self.backbone.hidden(batch)?, rows)?;
+        self.head(&states, &pass)?.1.squeeze(1)?.to_vec1()
+    }
+
+    /// The dense layer's output, where there is one, and the scores `[R, 1]`. The head computes
+    /// in the states' type: it is small, and its numbers are what everything is trained on.
+    fn head(&self, states: &Tensor, pass: &Pass) -> Result<(Option<Tensor>, Tensor)> {
+        let pass = &full_precision(pass, states.dtype());
+        match &self.dense {
+            None => Ok((None, self.out.forward(states, pass)?)),
+            Some(dense) => {
+                let inner = dense.forward(states, pass)?.tanh()?;
+                let scores = self.out.forward(&inner, pass)?;
+                Ok((Some(inner), scores))
+            }
+        }
+    }
+
+    /// Runs forward and backward, and adds to the gradients those of the loss that `objective`
+    /// describes by the scores at `rows`.
+    ///
+    /// # Errors
+    /// As for [`Scorer::scores`]; the model is frozen.
+    pub fn accumulate(
+        &mut self,
+        batch: &Packed,
+        rows: &[u32],
+        objective: &mut ScoreObjective,
+    ) -> Result<()> {
+        if self.out.weight.gradient.is_none() {
+            bail!("a frozen model cannot accumulate gradients");
+        }
+        let pass = self.backbone.pass(batch, true)?;
+        let (hidden, tape) = self.backbone.forward(batch, &pass)?;
+        let states = gather(&hidden, rows)?;
+        let (inner, scores) = self.head(&states, &pass)?;
+        let scores: Vec<f32> = scores.squeeze(1)?.to_vec1()?;
+        let d = objective(&scores);
+        if d.len() != rows.len() {
+            bail!("{} gradients for {} scores", d.len(), rows.len());
+        }
+        let head_pass = &full_precision(&pass, states.dtype());
+        let d = Tensor::from_vec(d, (rows.len(), 1), states.device())?.to_dtype(states.dtype())?;
+        let seen = inner.as_ref().unwrap_or(&states);
+        self.out.accumulate(&d, seen, head_pass)?;
+        let mut d_states = self.out.input_gradient(None, &d, head_pass)?;
+        if let (Some(dense), Some(inner)) = (&mut self.dense, &inner) {
+            let d_inner = (d_states * (1.0 - inner.sqr()?)?)?;
+            dense.accumulate(&d_inner, &states, head_pass)?;
+            d_states = dense.input_gradient(None, &d_inner, head_pass)?;
+        }
+        let mut d_hidden = hidden.zeros_like()?;
+        scatter_add(&mut d_hidden, rows, &d_states)?;
+        drop(hidden);
+        self.backbone.backward(batch, &pass, tape, d_hidden)
+    }
+}
+
+/// Sets the head's streams apart from the backbone's.
+const HEAD_SEED: u64 = 0x5C0E_5C0E;
+
+/// The head's pass: without adapters, in the type of the states.
+fn full_precision<'a>(pass: &Pass<'a>, dtype: DType) -> Pass<'a> {
+    Pass {
+        groups: pass.groups,
+        angles: None,
+        heads: pass.heads,
+        compute: dtype,
+        adapters: false,
+        dropout: None,
+    }
+}
+
+/// Names of a head, and the class that transformers has for it.
+struct HeadNames {
+    dense: Option<&'static str>,
+    out: &'static str,
+    class: &'static str,
+}
+
+impl HeadNames {
+    fn of(model_type: &str, kind: HeadKind) -> Self {
+        let class = match model_type {
+            "gpt2" => "GPT2ForSequenceClassification",
+            "qwen2" => "Qwen2ForSequenceClassification",
+            "bert" => "BertForSequenceClassification",
+            "roberta" => "RobertaForSequenceClassification",
+            _ => "LlamaForSequenceClassification",
+        };
+        let (dense, out) = match (kind, model_type) {
+            (HeadKind::Score | HeadKind::ScoreWithBias, _) => (None, "score"),
+            (HeadKind::Classifier, "bert") => (Some("bert.pooler.dense"), "classifier"),
+            (HeadKind::Classifier, _) => (Some("classifier.dense"), "classifier.out_proj"),
+        };
+        Self { dense, out, class }
+    }
+}
+
+impl Model for Scorer {
+    fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    fn backbone_mut(&mut self) -> &mut Backbone {
+        &mut self.backbone
+    }
+
+    fn head_parameters(&self) -> Vec<&Parameter> {
+        let dense = self.dense.iter().flat_map(Linear::parameters);
+        dense.chain(self.out.parameters()).collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter> {
+        let (mut all, adapters) = self.backbone.split_parameters();
+        // The head has no adapters.
+        for layer in self.dense.iter_mut().chain([&mut self.out]) {
+            layer.split_parameters(&mut all, &mut Vec::new());
+        }
+        all.extend(adapters);
+        all
+    }
+
+    fn save(
+        &self,
+        folder: &Path,
+        extras: &dyn Fn(&Path) -> std::io::Result<()>,
+    ) -> std::result::Result<(), weights::Error> {
+        weights::save(
+            folder,
+            &self.config,
+            &json!({}),
+            &self.base_parameters(),
+            &|partial| {
+                extras(partial)?;
+                lora::save(&partial.join(lora::FOLDER), &self.backbone, "..", "SEQ_CLS")
+            },
+        )
+    }
+}

@@ -1,0 +1,542 @@
+//! What must hold for every architecture: each is one row of [`language_models`] or [`scorers`].
+
+mod lora;
+
+use candle_core::{DType, Device, Result, Tensor};
+use serde_json::{Value, json};
+
+use super::scorer::HeadKind;
+use super::spec::Spec;
+use super::*;
+use crate::ops::testing::{assert_close, values};
+use crate::ops::without_fused_kernels;
+
+fn llama(tied: bool) -> Value {
+    LlamaConfig {
+        vocab_size: 50,
+        hidden_size: 24,
+        intermediate_size: 40,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 6,
+        max_position_embeddings: 64,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        tie_word_embeddings: tied,
+        bos_token_id: Some(1),
+        eos_token_id: vec![2],
+        pad_token_id: Some(0),
+    }
+    .to_json()
+}
+
+fn with(mut config: Value, changes: Value) -> Value {
+    for (key, value) in changes.as_object().expect("an object") {
+        config[key] = value.clone();
+    }
+    config
+}
+
+fn qwen2() -> Value {
+    with(
+        llama(false),
+        json!({"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}),
+    )
+}
+
+fn gpt2() -> Value {
+    json!({
+        "model_type": "gpt2",
+        "vocab_size": 50,
+        "n_embd": 24,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_inner": 40,
+        "n_positions": 64,
+    })
+}
+
+fn bert() -> Value {
+    json!({
+        "model_type": "bert",
+        "vocab_size": 50,
+        "hidden_size": 24,
+        "intermediate_size": 40,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 64,
+        "type_vocab_size": 2,
+    })
+}
+
+fn roberta() -> Value {
+    let changes = json!({"model_type": "roberta", "pad_token_id": 1, "type_vocab_size": 1, "hidden_act": "gelu_new"});
+    with(bert(), changes)
+}
+
+fn language_models() -> Vec<(&'static str, LanguageModel)> {
+    [
+        ("llama", llama(true)),
+        ("llama, head of its own", llama(false)),
+        ("qwen2", qwen2()),
+        ("gpt2", gpt2()),
+    ]
+    .map(|(name, config)| (name, language_model(config)))
+    .into()
+}
+
+/// Random weights, biases too: zeros would hide what reads them from the wrong place.
+fn language_model(config: Value) -> LanguageModel {
+    let mut model = LanguageModel::init(config, 1, &Device::Cpu).expect("init");
+    shake(model.parameters_mut());
+    model
+}
+
+fn shake(parameters: Vec<&mut Parameter>) {
+    for (i, parameter) in parameters.into_iter().enumerate() {
+        let noise = crate::ops::testing::random(parameter.value.shape(), 100 + i as u64);
+        parameter.value = (&parameter.value + (noise * 0.1).expect("scales")).expect("same shape");
+    }
+}
+
+fn scorer(config: Value, kind: HeadKind) -> Scorer {
+    let spec = Spec::from_json(&config).expect("a configuration");
+    let mut source = backbone::initial_weights(1, spec.layers, &Device::Cpu);
+    let backbone = Backbone::build(spec, &Device::Cpu, &mut source).expect("builds");
+    let mut model = Scorer::init(config, backbone, kind, 1).expect("init");
+    shake(model.parameters_mut());
+    model
+}
+
+fn scorers() -> Vec<(&'static str, Scorer)> {
+    vec![
+        ("bert", scorer(bert(), HeadKind::Classifier)),
+        ("roberta", scorer(roberta(), HeadKind::Classifier)),
+        (
+            "roberta, linear head",
+            scorer(roberta(), HeadKind::ScoreWithBias),
+        ),
+        ("gpt2", scorer(gpt2(), HeadKind::ScoreWithBias)),
+        ("qwen2", scorer(qwen2(), HeadKind::Score)),
+    ]
+}
+
+/// A model and a loss over its outputs: what the checks below need of both kinds of model.
+trait Trainee: Model {
+    fn loss(&self) -> Result<f64>;
+    fn add_gradients(&mut self) -> Result<()>;
+}
+
+/// A prompt with two responses and a sequence.
+fn batch() -> (Packed, Targets) {
+    let (mut batch, mut targets) = (Packed::default(), Targets::default());
+    let (prompt, responses) = batch.push_branches(&[3, 4, 5], &[&[6, 7, 2], &[8, 2]]);
+    for response in responses {
+        targets.push(&batch, prompt.end - 1, response);
+    }
+    targets.close_group();
+    let all = batch.push(&[9, 10, 11, 12]);
+    targets.push(&batch, all.start, all.start + 1..all.end);
+    targets.close_group();
+    (batch, targets)
+}
+
+/// `loss = Σ_groups (Σ logprob)² / 10`: not separable within a group.
+impl Trainee for LanguageModel {
+    fn loss(&self) -> Result<f64> {
+        let (batch, targets) = batch();
+        let logprobs = self.logprobs(&batch, &targets)?;
+        let sum = |g: &std::ops::Range<usize>| {
+            logprobs[g.clone()]
+                .iter()
+                .map(|x| f64::from(*x))
+                .sum::<f64>()
+        };
+        Ok(targets.groups.iter().map(|g| sum(g).powi(2) / 10.0).sum())
+    }
+
+    fn add_gradients(&mut self) -> Result<()> {
+        let (batch, targets) = batch();
+        self.accumulate(&batch, &targets, &mut |_, logprobs| {
+            let sum: f32 = logprobs.iter().sum();
+            vec![sum / 5.0; logprobs.len()]
+        })
+    }
+}
+
+/// `loss = Σ weight · score` over the first and last tokens of three sequences.
+impl Trainee for Scorer {
+    fn loss(&self) -> Result<f64> {
+        let (batch, rows) = sequences();
+        let scores = self.scores(&batch, &rows)?;
+        Ok(scores
+            .iter()
+            .zip(WEIGHTS)
+            .map(|(s, w)| f64::from(*s) * f64::from(w))
+            .sum())
+    }
+
+    fn add_gradients(&mut self) -> Result<()> {
+        let (batch, rows) = sequences();
+        self.accumulate(&batch, &rows, &mut |_| WEIGHTS.to_vec())
+    }
+}
+
+const WEIGHTS: [f32; 4] = [1.0, -2.0, 0.5, 1.5];
+
+fn sequences() -> (Packed, Vec<u32>) {
+    let mut batch = Packed::default();
+    for ids in [&[3, 4, 5, 6][..], &[7, 8], &[9, 10, 11]] {
+        batch.push(ids);
+    }
+    (batch, vec![0, 3, 5, 6])
+}
+
+fn gradients<M: Trainee>(model: &mut M) -> Result<Vec<(String, Tensor)>> {
+    model.freeze();
+    model.train()?;
+    model.add_gradients()?;
+    let trained = model.trainable();
+    let one = |p: &&Parameter| (p.name.clone(), p.gradient.clone().expect("trained"));
+    Ok(trained.iter().map(one).collect())
+}
+
+/// Runs a check on every architecture under every kind of head.
+fn for_each(mut check: impl FnMut(&str, &mut dyn FnMut(Step) -> Answer)) {
+    for (name, mut model) in language_models() {
+        check(name, &mut |step| step.on(&mut model));
+    }
+    for (name, mut model) in scorers() {
+        check(&format!("scorer {name}"), &mut |step| step.on(&mut model));
+    }
+}
+
+/// What a check asks of a model, so that it need not know its type.
+enum Step {
+    Gradients,
+    Loss,
+    Checkpointing(bool),
+    Compute(DType),
+    /// Adds to parameter `number` of the trainable ones.
+    Move(usize, Tensor),
+    Adapt(Lora),
+    Shake,
+    Adapters(bool),
+    Merged(bool),
+    Values,
+    Begin(u64),
+}
+
+enum Answer {
+    Nothing,
+    Number(f64),
+    Tensors(Vec<(String, Tensor)>),
+}
+
+impl Answer {
+    fn number(self) -> f64 {
+        match self {
+            Answer::Number(x) => x,
+            _ => panic!("not a number"),
+        }
+    }
+
+    fn tensors(self) -> Vec<(String, Tensor)> {
+        match self {
+            Answer::Tensors(x) => x,
+            _ => panic!("no tensors"),
+        }
+    }
+}
+
+impl Step {
+    fn on<M: Trainee>(self, model: &mut M) -> Answer {
+        match self {
+            Step::Gradients => return Answer::Tensors(gradients(model).expect("gradients")),
+            Step::Loss => return Answer::Number(model.loss().expect("loss")),
+            Step::Values => {
+                let one = |p: &&Parameter| (p.name.clone(), p.value.copy().expect("copies"));
+                return Answer::Tensors(model.parameters().iter().map(one).collect());
+            }
+            Step::Checkpointing(on) => model.backbone_mut().set_gradient_checkpointing(on),
+            Step::Compute(dtype) => model.backbone_mut().set_compute(dtype),
+            Step::Move(number, by) => {
+                let parameter = &mut model.trainable_mut()[number].value;
+                *parameter = (&*parameter + by).expect("same shape");
+            }
+            Step::Adapt(config) => {
+                model.add_adapters(&config, 7).expect("fits");
+            }
+            Step::Shake => shake(model.trainable_mut()),
+            Step::Adapters(on) => model.backbone_mut().set_adapters_on(on),
+            Step::Merged(true) => model.backbone_mut().merge_adapters().expect("merges"),
+            Step::Merged(false) => model.backbone_mut().unmerge_adapters().expect("unmerges"),
+            Step::Begin(step) => model.backbone_mut().begin_step(step),
+        }
+        Answer::Nothing
+    }
+}
+
+/// Whether a parameter changes nothing, in theory: where heads don't turn, the keys' bias adds
+/// one number to all scores of a query, and the softmax takes it away.
+fn without_effect(parameter: &str) -> bool {
+    parameter.ends_with("self.key.bias")
+}
+
+// Would catch a parameter that the backward forgets, tied or not.
+#[test]
+fn every_parameter_gets_a_gradient() {
+    for_each(|name, model| {
+        for (parameter, gradient) in model(Step::Gradients).tensors() {
+            let gradient = values(&gradient).into_iter().map(f64::abs);
+            let largest = gradient.fold(0.0, f64::max);
+            assert_eq!(
+                largest > 1e-6,
+                !without_effect(&parameter),
+                "{name}: the gradient of {parameter} reaches {largest}"
+            );
+        }
+    });
+}
+
+/// The loss along each gradient must change as its square says: a weight's share of the
+/// computation cannot be missing. Tolerance: f32 losses over a step of 1e-2.
+fn check_slopes(name: &str, model: &mut dyn FnMut(Step) -> Answer) {
+    for (i, (parameter, gradient)) in model(Step::Gradients).tensors().into_iter().enumerate() {
+        if without_effect(&parameter) {
+            continue;
+        }
+        let norm2 = values(&gradient).iter().map(|x| x * x).sum::<f64>();
+        let step = 1e-2 / norm2.sqrt();
+        let mut at = |factor: f64| {
+            model(Step::Move(i, (&gradient * factor).expect("scales")));
+            model(Step::Loss).number()
+        };
+        let (up, down) = (at(step), at(-2.0 * step));
+        at(step);
+        let slope = (up - down) / (2.0 * step);
+        assert!(
+            (slope / norm2 - 1.0).abs() < 3e-2,
+            "{name}: {parameter}: slope {slope}, gradient {norm2}"
+        );
+    }
+}
+
+// Would catch a backward that belongs to another forward.
+#[test]
+fn gradients_are_the_losss() {
+    for_each(|name, model| check_slopes(name, model));
+}
+
+#[track_caller]
+fn all_close(
+    name: &str,
+    found: &[(String, Tensor)],
+    expected: &[(String, Tensor)],
+    tolerance: f64,
+) {
+    assert_eq!(found.len(), expected.len(), "{name}");
+    for ((parameter, a), (_, b)) in found.iter().zip(expected) {
+        let largest = values(b).into_iter().map(f64::abs).fold(1.0, f64::max);
+        for (a, b) in values(a).into_iter().zip(values(b)) {
+            assert!(
+                (a - b).abs() <= tolerance * largest,
+                "{name}: {parameter}: {a} for {b}"
+            );
+        }
+    }
+}
+
+// Would catch the device path and the kernels drifting apart, and checkpointing that
+// computes something else.
+#[test]
+fn all_paths_agree() {
+    for_each(|name, model| {
+        let plain = without_fused_kernels(|| model(Step::Gradients).tensors());
+        let fused = model(Step::Gradients).tensors();
+        model(Step::Checkpointing(true));
+        let recomputed = model(Step::Gradients).tensors();
+        all_close(name, &fused, &plain, 2e-5);
+        for ((parameter, a), (_, b)) in fused.iter().zip(&recomputed) {
+            assert_eq!(values(a), values(b), "{name}: {parameter}");
+        }
+    });
+}
+
+// Would catch a sum or a norm that half precision rounds, and a path that forgets a cast. 3e-2:
+// f16 has 11 bits, the gradients pass through two dozen roundings.
+#[test]
+fn half_precision_stays_near() {
+    for_each(|name, model| {
+        let full = (model(Step::Loss).number(), model(Step::Gradients).tensors());
+        model(Step::Compute(DType::F16));
+        let half = without_fused_kernels(|| {
+            (model(Step::Loss).number(), model(Step::Gradients).tensors())
+        });
+        assert!(
+            (half.0 - full.0).abs() < 1e-2 * full.0.abs().max(1.0),
+            "{name}: {}",
+            half.0
+        );
+        assert!(half.1.iter().all(|(_, g)| g.dtype() == DType::F32));
+        all_close(name, &half.1, &full.1, 3e-2);
+    });
+}
+
+// Would catch gradients that are replaced where they should add up.
+#[test]
+fn micro_batches_add_up() -> Result<()> {
+    for (name, mut model) in language_models() {
+        let whole = gradients(&mut model)?;
+        model.freeze();
+        model.train()?;
+        let mut run = |batch: Packed, targets: Targets| {
+            model.accumulate(&batch, &targets, &mut |_, logprobs| {
+                let sum: f32 = logprobs.iter().sum();
+                vec![sum / 5.0; logprobs.len()]
+            })
+        };
+        let (mut first, mut targets) = (Packed::default(), Targets::default());
+        let (prompt, responses) = first.push_branches(&[3, 4, 5], &[&[6, 7, 2], &[8, 2]]);
+        for response in responses {
+            targets.push(&first, prompt.end - 1, response);
+        }
+        targets.close_group();
+        run(first, targets)?;
+        let (mut second, mut targets) = (Packed::default(), Targets::default());
+        second.push(&[9, 10, 11, 12]);
+        targets.push(&second, 0, 1..4);
+        targets.close_group();
+        run(second, targets)?;
+        for (parameter, (_, b)) in model.parameters().iter().zip(&whole) {
+            let what = format!("{name}: {}", parameter.name);
+            let a = (what.clone(), parameter.gradient.clone().expect("trained"));
+            all_close(&what, &[a], &[(what.clone(), b.clone())], 1e-5);
+        }
+    }
+    Ok(())
+}
+
+// Would catch a cache that disagrees with the whole sequence.
+#[test]
+fn decoding_equals_the_forward() -> Result<()> {
+    for (_, model) in language_models() {
+        let ids = [3, 4, 5, 6, 7, 8];
+        let mut batch = Packed::default();
+        batch.push(&ids);
+        let run = || -> Result<()> {
+            let whole = model.logits(&batch)?;
+            let mut cache = model.cache(2, 6)?;
+            let mut logits = model.prefill(&mut cache, 0, &ids[..3])?.unsqueeze(0)?;
+            cache.copy_row(0, 1)?;
+            for at in 3..6 {
+                assert_close(&logits, &whole.narrow(0, at - 1, 1)?, 1e-5);
+                logits = model.decode(&mut cache, &[1], &ids[at..=at])?;
+            }
+            assert_close(&logits, &whole.narrow(0, 5, 1)?, 1e-5);
+            assert!(model.decode(&mut cache, &[1], &[1]).is_err());
+            Ok(())
+        };
+        run()?;
+        without_fused_kernels(run)?;
+    }
+    Ok(())
+}
+
+// Would catch a sequence that is read past the end of its positions, and branches under an
+// encoder, whose prompt would have to see them.
+#[test]
+fn what_a_model_cannot_do_is_refused() {
+    let mut long = Packed::default();
+    long.push(&[3; 65]);
+    let model = language_model(gpt2());
+    let refused = model.logits(&long).expect_err("too long").to_string();
+    assert!(
+        refused.contains("a sequence of 65 tokens for a model of 64"),
+        "{refused}"
+    );
+    // RoBERTa's table has two rows that are never a token's.
+    let model = scorer(roberta(), HeadKind::Classifier);
+    let mut long = Packed::default();
+    long.push(&[3; 63]);
+    let refused = model.scores(&long, &[0]).expect_err("too long").to_string();
+    assert!(
+        refused.contains("a sequence of 63 tokens for a model of 62"),
+        "{refused}"
+    );
+    let mut branched = Packed::default();
+    branched.push_branches(&[3], &[&[4], &[5]]);
+    assert!(model.scores(&branched, &[0]).is_err());
+    assert!(LanguageModel::init(bert(), 1, &Device::Cpu).is_err());
+}
+
+// Would catch RoBERTa's positions counted over padding inside a text, or from the wrong row.
+#[test]
+fn padding_inside_a_text_has_no_position() -> Result<()> {
+    let model = scorer(roberta(), HeadKind::Classifier);
+    let states = |ids: &[u32]| {
+        let mut batch = Packed::default();
+        batch.push(ids);
+        model.backbone().states(&batch, 0)
+    };
+    let (whole, gap) = (states(&[5, 6])?, states(&[5, 1, 6])?);
+    assert_close(&gap.narrow(0, 2, 1)?, &whole.narrow(0, 1, 1)?, 1e-6);
+    Ok(())
+}
+
+// Would catch a configuration that is taken for one that it is not.
+#[test]
+fn configurations_that_ask_for_more_are_refused() {
+    #[track_caller]
+    fn check(config: Value, message: &str) {
+        let error = Spec::from_json(&config).expect_err("refused").to_string();
+        assert_eq!(error, message);
+    }
+    let unsupported =
+        |key: &str, found: &str| format!("`{key}` is `{found}`, which is not supported");
+    check(
+        with(gpt2(), json!({"model_type": "mamba"})),
+        &unsupported("model_type", "mamba"),
+    );
+    check(
+        with(gpt2(), json!({"activation_function": "relu"})),
+        &unsupported("activation_function", "relu"),
+    );
+    let scaled = json!({"scale_attn_by_inverse_layer_idx": true});
+    check(
+        with(gpt2(), scaled),
+        &unsupported("scale_attn_by_inverse_layer_idx", "true"),
+    );
+    check(
+        with(qwen2(), json!({"use_sliding_window": true})),
+        &unsupported("use_sliding_window", "true"),
+    );
+    let layers = json!({"layer_types": ["full_attention", "sliding_attention"]});
+    check(
+        with(qwen2(), layers),
+        &unsupported("layer_types", "sliding_attention"),
+    );
+    check(
+        with(llama(true), json!({"attention_bias": true})),
+        &unsupported("attention_bias", "true"),
+    );
+    let scaling = json!({"rope_parameters": null, "rope_scaling": {"rope_type": "llama3"}});
+    check(
+        with(llama(true), scaling),
+        &unsupported("rope_type", "llama3"),
+    );
+    check(
+        with(bert(), json!({"is_decoder": true})),
+        &unsupported("is_decoder", "true"),
+    );
+    let relative = json!({"position_embedding_type": "relative_key"});
+    check(
+        with(bert(), relative),
+        &unsupported("position_embedding_type", "relative_key"),
+    );
+    check(
+        with(gpt2(), json!({"n_head": 5})),
+        "key `n_head` is 5 for `n_embd` 24, which makes no sense",
+    );
+}
