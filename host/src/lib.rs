@@ -11,6 +11,7 @@
 //! | [`gguf`] | the header of a file of llama.cpp's |
 //! | [`tokenizer`] | text to ids and back, conversations to text |
 //! | [`plugin`] | the WebAssembly runtime |
+//! | [`sandbox`] | worker processes, programs nobody trusts, verdicts |
 //! | [`data`] | examples: files through adapters, embedded tasks, splits |
 //! | [`ops`], [`models`] | layers with forward and backward, and the networks made of them |
 //! | [`rollout`] | sampling with a KV cache, log-probabilities |
@@ -43,6 +44,7 @@ pub mod random;
 pub mod report;
 pub mod reward;
 pub mod rollout;
+pub mod sandbox;
 pub mod tokenizer;
 pub mod tracking;
 pub mod trainer;

@@ -217,11 +217,13 @@ impl Sandbox {
         let wit::sandbox::Verdict {
             total,
             passed,
+            unguarded,
             failures,
         } = wit::sandbox::judge(language, prompt, candidate, tests)?;
         Ok(Verdict {
             total,
             passed,
+            unguarded,
             failures,
         })
     }
@@ -282,6 +284,8 @@ pub struct Verdict {
     pub total: u32,
     /// How many of them passed.
     pub passed: u32,
+    /// Tests that ran with the candidate in one instance, where it can forge their verdict.
+    pub unguarded: u32,
     /// Why each failing test failed, in order.
     pub failures: Vec<String>,
 }
@@ -299,6 +303,7 @@ impl Verdict {
         Self {
             total: passed.saturating_add(failed),
             passed,
+            unguarded: 0,
             failures,
         }
     }

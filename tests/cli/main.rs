@@ -22,6 +22,7 @@ fn plugins() -> std::path::PathBuf {
         "adapter-parquet",
         "shaper-length",
         "shaper-targets",
+        "runner-python",
     ] {
         component(package);
     }
@@ -184,10 +185,7 @@ fn wrong_models() {
     };
     model("bare", "weights");
     model("nowhere", "model `nowhere` is not a folder");
-    model(
-        "owner/name",
-        "model `owner/name` is not in the cache, and HF_HUB_OFFLINE is set",
-    );
+    model("owner/name", "huggingface/hub`, and HF_HUB_OFFLINE is set");
     model("builtin:huge", "no builtin model `huge`");
 }
 
@@ -282,7 +280,7 @@ fn the_job_runs_and_repeats() {
         "after dpo",
         "held-out accuracy",
         "targets",
-        "not computed: no plugin `ruby`",
+        "not computed: no plugin `bertscore`",
     ] {
         assert!(
             first.stdout.contains(part),

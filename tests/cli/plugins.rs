@@ -493,9 +493,10 @@ fn a_metric_runs_programs_through_a_runner() {
         .expect_code(3)
         .expect_stderr("asks for `rlhf:plugin/sandbox@0.1.0`, which was not granted");
     let granted = format!("{metric},grant=sandbox");
+    // The shipped runner is there, and runs another language.
     eval(&granted, &[])
         .expect_code(3)
-        .expect_stderr("was granted `sandbox`, but this run has none");
+        .expect_stdout("no runner for `echo`: expected one of python");
     let limited = format!("{runner},fuel=50000000");
     eval(&granted, &["--plugin", &limited]).expect_code(0);
     let values: Vec<Value> = workspace

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rlhf::plugin::code_runner::{Execution, Runners};
+use rlhf::plugin::code_runner::Execution;
 use rlhf::plugin::data_adapter::Content;
 use rlhf::plugin::grants::Grant;
 use rlhf::plugin::host::encoder::{Embeddings, Frequencies, Matching};
@@ -17,6 +17,7 @@ use rlhf::plugin::{
     CodeRunner, Component, DataAdapter, Failure, Metric, RewardShaper, Runtime, Sample, Services,
     Spec,
 };
+use rlhf::sandbox::{Policy, Pool};
 use rlhf_test_support::Workspace;
 use xtask::workspace::{root, target_dir};
 
@@ -178,7 +179,7 @@ fn shaper(runtime: &Arc<Runtime>, path: &Path, runner: &Path) {
     };
     let runner = CodeRunner::load(runtime, &Spec::of(&runner.display().to_string()))
         .unwrap_or_else(|error| panic!("{error}"));
-    let services = Services::new(None, Some(Arc::new(Runners(vec![runner]))));
+    let services = Services::new(None, Some(Arc::new(pool(runner))));
     let shaper = RewardShaper::of(component(runtime, path), &spec, &services)
         .unwrap_or_else(|error| panic!("{error}"));
     let rollout = |response: &str, language: &str, metrics: &[(&str, f64)]| Rollout {
@@ -349,7 +350,7 @@ fn runner(runtime: &Arc<Runtime>, path: &Path) {
     assert_eq!(judged("kept", "", "!"), ["syntax-error", ""]);
     assert_eq!(judged("klingon", "", ""), ["unsupported-language", ""]);
     // Tests of input and output are judged by comparing, on the host.
-    let sandbox = Runners(vec![runner]);
+    let sandbox = pool(runner);
     let tests = [
         r#"{"input": "b", "output": "ab"}"#.to_owned(),
         r#"{"input": "b", "output": "xx"}"#.to_owned(),
@@ -361,7 +362,23 @@ fn runner(runtime: &Arc<Runtime>, path: &Path) {
         (verdict.total, verdict.passed, verdict.failures.len()),
         (2, 1, 1)
     );
-    let code = ["assert f(1) == 2".to_owned()];
-    let refused = sandbox.judge("kept", "", "a", &code).expect_err("not so");
-    assert_eq!(refused.code, "cannot-judge");
+    // Tests that are code run in a judge beside the candidate.
+    let tests = ["echo", "program", "!"].map(str::to_owned);
+    let verdict = sandbox
+        .judge("kept", "text", "candidate", &tests)
+        .expect("it can be judged");
+    assert_eq!(
+        (verdict.total, verdict.passed, verdict.unguarded),
+        (3, 1, 0),
+        "{verdict:?}"
+    );
+    assert_eq!(verdict.failures.len(), 2, "{verdict:?}");
+}
+
+/// A runner's programs in a worker process, as a run has them.
+fn pool(runner: CodeRunner) -> Pool {
+    let spec = Spec::of(&runner.component().path.display().to_string());
+    let program = env!("CARGO_BIN_EXE_rlhf").into();
+    Pool::new(program, &[(runner, spec)], 1, Policy::Guarded)
+        .unwrap_or_else(|error| panic!("{error}"))
 }

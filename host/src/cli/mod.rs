@@ -9,10 +9,13 @@
 //! | 4 | finished, but a metric's target was missed (only with `--require-targets`) |
 //! | 130 | interrupted; a checkpoint was written if training had begun |
 //!
+//! `rlhf exec` passes on the code of the program that it ran; see there.
+//!
 //! Data goes to stdout, talk to stderr.
 
 mod config;
 mod eval;
+mod exec;
 mod generate;
 mod plugin;
 mod train;
@@ -22,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{data, pipeline};
+use crate::{data, pipeline, sandbox};
 
 /// Train language models that write code, with human feedback and rewards that can be trusted.
 ///
@@ -47,6 +50,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Score predictions with any metrics
     Eval(eval::Args),
+    /// Run a program that nobody trusts in the sandbox
+    Exec(exec::Args),
     /// Let a model answer prompts
     Generate(Box<generate::Args>),
     /// Write, look at, test, measure and pin plugins
@@ -54,6 +59,9 @@ enum Command {
     Plugin(plugin::Command),
     /// Print the effective configuration
     Config(Box<train::Args>),
+    /// Run programs for the process that started this one
+    #[command(name = sandbox::WORKER_COMMAND, hide = true)]
+    SandboxWorker,
 }
 
 /// A mistake in the flags that only shows once they are seen together.
@@ -75,16 +83,21 @@ pub fn main() -> ExitCode {
         Some(_) => (false, false),
     };
     start_logging(debug, verbose);
+    let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
-        None => train::run(&cli.train),
-        Some(Command::Train(args)) => train::run(&args),
-        Some(Command::Eval(args)) => eval::run(&args),
-        Some(Command::Generate(args)) => generate::run(&args),
-        Some(Command::Plugin(command)) => plugin::run(&command),
-        Some(Command::Config(args)) => config::run(&args),
+        None => train::run(&cli.train).map(done),
+        Some(Command::Train(args)) => train::run(&args).map(done),
+        Some(Command::Eval(args)) => eval::run(&args).map(done),
+        Some(Command::Exec(args)) => exec::run(&args),
+        Some(Command::Generate(args)) => generate::run(&args).map(done),
+        Some(Command::Plugin(command)) => plugin::run(&command).map(done),
+        Some(Command::Config(args)) => config::run(&args).map(done),
+        Some(Command::SandboxWorker) => sandbox::serve(std::io::stdin(), std::io::stdout())
+            .map(done)
+            .map_err(Into::into),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // The reader of our output went away, as `| head` does.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -173,6 +186,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                 return match error {
                     Error::Interrupted { .. } => Some(INTERRUPTED),
                     Error::Reward { .. } | Error::Abort(_) => Some(PLUGIN),
+                    Error::Sandbox(sandbox::Error::Plugin(error)) => Some(of_plugin(error)),
+                    Error::Sandbox(_) => None,
                     Error::Plugin(error) | Error::Data(data::sources::Error::Plugin(error)) => {
                         Some(of_plugin(error))
                     }

@@ -14,6 +14,7 @@ pub mod model;
 pub mod plugins;
 pub mod preferences;
 pub mod presets;
+pub mod sandbox;
 pub mod training;
 pub mod warm_up;
 
@@ -25,6 +26,7 @@ pub use model::{Device, Model};
 pub use plugins::PluginEntry;
 pub use preferences::Preferences;
 pub use presets::{Mode, Origin};
+pub use sandbox::Sandbox;
 pub use training::{Method, Schedule, Training};
 pub use warm_up::WarmUp;
 
@@ -50,6 +52,7 @@ pub struct Config {
     pub dpo: Dpo,
     pub generation: Generation,
     pub evaluation: Evaluation,
+    pub sandbox: Sandbox,
     pub plugins: Vec<PluginEntry>,
 }
 
@@ -67,6 +70,7 @@ impl Default for Config {
             dpo: Dpo::default(),
             generation: Generation::default(),
             evaluation: Evaluation::default(),
+            sandbox: Sandbox::default(),
             plugins: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@
 
 pub mod bootstrap;
 pub mod paired;
+pub mod pass_at;
 
 use std::collections::BTreeMap;
 

@@ -10,6 +10,7 @@ mod examples;
 mod folder;
 mod plugins;
 mod policy;
+mod programs;
 mod samples;
 
 use std::path::PathBuf;
@@ -30,13 +31,14 @@ use crate::report::manifest::{Machine, Manifest};
 use crate::report::{PreferenceSummary, StageEvaluation, Summary, TargetResult};
 use crate::tracking::jsonl::Jsonl;
 use crate::tracking::{All, Tracker};
-use crate::{hub, models, reward, tokenizer, trainer};
+use crate::{hub, models, reward, sandbox, tokenizer, trainer};
 
 use examples::Examples;
 use folder::RunFolder;
 pub use folder::unused_folder;
 pub use plugins::Plugins;
 pub use policy::{Policy, Source, device};
+pub use programs::{DEFAULT_RUNNER, pool};
 
 /// Fewest pairs that a preference loss and its held-out accuracy mean anything for.
 const PAIRS_MIN: usize = 8;
@@ -52,6 +54,8 @@ pub enum Error {
     Data(#[from] data::sources::Error),
     #[error(transparent)]
     Plugin(#[from] plugin::Error),
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::Error),
     #[error(transparent)]
     Weights(#[from] models::weights::Error),
     #[error(transparent)]

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use super::Error;
-use crate::config::Config;
-use crate::plugin::code_runner::Runners;
-use crate::plugin::host::Sandbox;
+use super::programs::services;
+use crate::config::{self, Config};
 use crate::plugin::{
     self, CodeRunner, Component, DataAdapter, Kind, Metric, RewardShaper, Runtime, Services, Spec,
 };
@@ -32,7 +31,7 @@ impl Plugins {
     /// # Errors
     /// One of them can't be used, or two have the same name.
     pub fn load(runtime: &Arc<Runtime>, config: &Config, specs: &[Spec]) -> Result<Self, Error> {
-        let (mut plugins, services) = Self::with_services(runtime, specs)?;
+        let (mut plugins, services) = Self::with_services(runtime, specs, &config.sandbox)?;
         plugins.add_configured(runtime, config, &services)?;
         plugins.default_reward(config);
         Ok(plugins)
@@ -42,11 +41,19 @@ impl Plugins {
     ///
     /// # Errors
     /// One of them can't be used, or two have the same name.
-    pub fn given(runtime: &Arc<Runtime>, specs: &[Spec]) -> Result<Self, Error> {
-        Ok(Self::with_services(runtime, specs)?.0)
+    pub fn given(
+        runtime: &Arc<Runtime>,
+        specs: &[Spec],
+        sandbox: &config::Sandbox,
+    ) -> Result<Self, Error> {
+        Ok(Self::with_services(runtime, specs, sandbox)?.0)
     }
 
-    fn with_services(runtime: &Arc<Runtime>, specs: &[Spec]) -> Result<(Self, Services), Error> {
+    fn with_services(
+        runtime: &Arc<Runtime>,
+        specs: &[Spec],
+        sandbox: &config::Sandbox,
+    ) -> Result<(Self, Services), Error> {
         let mut found = Vec::with_capacity(specs.len());
         for spec in specs {
             found.push((Component::find(runtime, spec)?, spec));
@@ -59,7 +66,15 @@ impl Plugins {
             pins: Vec::new(),
             weights: Vec::new(),
         };
-        let services = plugins.services(&found)?;
+        let mut runners = Vec::new();
+        for (component, spec) in &found {
+            if component.kind == Kind::CodeRunner {
+                let runner = CodeRunner::of(component.clone(), spec, &Services::default())?;
+                plugins.pin(runner.component(), spec, &runner.descriptor().name, None);
+                runners.push((*spec).clone());
+            }
+        }
+        let services = services(runtime, runners, sandbox);
         for (component, spec) in found {
             match component.kind {
                 Kind::Metric => {
@@ -79,23 +94,6 @@ impl Plugins {
             }
         }
         Ok((plugins, services))
-    }
-
-    /// What the run can offer to those that are granted it.
-    fn services(&mut self, found: &[(Component, &Spec)]) -> Result<Services, Error> {
-        let mut runners = Vec::new();
-        for (component, spec) in found {
-            if component.kind == Kind::CodeRunner {
-                let runner = CodeRunner::of(component.clone(), spec, &Services::default())?;
-                self.pin(runner.component(), spec, &runner.descriptor().name, None);
-                runners.push(runner);
-            }
-        }
-        let sandbox: Option<Arc<dyn Sandbox>> = match runners.is_empty() {
-            true => None,
-            false => Some(Arc::new(Runners(runners))),
-        };
-        Ok(Services::new(None, sandbox))
     }
 
     fn add_metric(&mut self, metric: Metric, spec: &Spec) -> Result<(), plugin::Error> {

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::Store;
 
 use super::bindings::v0_1::{self, CodeRunnerPlugin, types};
 use super::discovery::Spec;
 use super::failure::Failure;
-use super::host::sandbox::{Refusal, Sandbox, Verdict};
 use super::host::{Candidate, Services};
 use super::instance::{Budget, State};
 use super::value::Value;
@@ -29,7 +29,7 @@ pub struct Descriptor {
 }
 
 /// What ended a program, and what it wrote.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// As the guest tells it: `finished`, `exception`, `exit`, `syntax-error`, …;
     /// of a call also `not-a-value`, of a judge also `cannot-judge`.
@@ -46,10 +46,12 @@ pub struct Outcome {
 }
 
 /// A program's outcome and what it cost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Execution {
     pub outcome: Outcome,
+    /// Of compiling and running it.
     pub fuel: u64,
+    /// Linear memory at its largest, the interpreter's own included.
     pub memory_bytes: usize,
 }
 
@@ -112,24 +114,40 @@ impl CodeRunner {
             .map_err(v0_1::failure)
     }
 
+    /// Makes an instance ahead of need, for the next program.
+    ///
+    /// # Errors
+    /// What went wrong in it.
+    pub fn prepare(&self) -> Result<(), Failure> {
+        if !self.loaded.has_idle() {
+            let instance = self.loaded.configured()?;
+            self.loaded.keep(instance);
+        }
+        Ok(())
+    }
+
+    /// An instance that no program has touched.
+    fn fresh(&self) -> Result<Program, Failure> {
+        let instance = match self.loaded.take_idle() {
+            Some(instance) => instance,
+            None => self.loaded.configured()?,
+        };
+        Ok(Program {
+            fuel_left: self.loaded.limits.fuel_per_sample,
+            loaded: Arc::clone(&self.loaded),
+            instance: Some(instance),
+            memory_bytes: 0,
+        })
+    }
+
     /// A program in an instance of its own; it is compiled, not run.
     ///
     /// # Errors
     /// It doesn't compile, or compiling came to grief.
     pub fn program(&self, language: &str, source: &str) -> Result<Program, Failure> {
-        let mut instance = self.loaded.configured()?;
-        let budget = Budget::for_samples(&self.loaded.limits, 1);
-        self.loaded
-            .call(&mut instance, budget, |world, store| {
-                world
-                    .rlhf_plugin_code_runner()
-                    .call_load(store, language, source)
-            })?
-            .map_err(v0_1::failure)?;
-        Ok(Program {
-            loaded: Arc::clone(&self.loaded),
-            instance: Some(instance),
-        })
+        let mut program = self.fresh()?;
+        program.load(language, source)?;
+        Ok(program)
     }
 
     /// A judge: an instance that has loaded nothing and runs tests, which call
@@ -138,33 +156,47 @@ impl CodeRunner {
     /// # Errors
     /// The instance can't be made.
     pub fn judge(&self, candidate: impl Candidate + 'static) -> Result<Program, Failure> {
-        let program = Program {
-            loaded: Arc::clone(&self.loaded),
-            instance: Some(self.loaded.configured()?),
-        };
-        Ok(program.judging(candidate))
+        Ok(self.fresh()?.judging(candidate))
     }
 
     /// Compiles and runs a program to its end.
     pub fn execute(&self, language: &str, source: &str, stdin: &[u8]) -> Execution {
-        match self.program(language, source) {
-            Ok(mut program) => program.run(stdin),
-            Err(failure) => Execution {
-                outcome: Outcome::of(&failure),
-                fuel: 0,
-                memory_bytes: 0,
-            },
+        let mut program = match self.fresh() {
+            Ok(program) => program,
+            Err(failure) => {
+                return Execution {
+                    outcome: Outcome::of(&failure),
+                    ..Execution::default()
+                };
+            }
+        };
+        match program.load(language, source) {
+            Ok(()) => program.run(stdin),
+            Err(failure) => program.ended(Outcome::of(&failure)),
         }
     }
 }
 
-/// One program and the instance it lives in, which ends with the first failure.
+/// One program, or one judge, and the instance it lives in, which ends with the
+/// first failure. All its calls together have the fuel of one sample.
 pub struct Program {
     loaded: Arc<Loaded<CodeRunnerPlugin>>,
     instance: Option<Instance<CodeRunnerPlugin>>,
+    fuel_left: u64,
+    /// At the end of the last call.
+    memory_bytes: usize,
 }
 
 impl Program {
+    fn load(&mut self, language: &str, source: &str) -> Result<(), Failure> {
+        self.guest(|world, store| {
+            world
+                .rlhf_plugin_code_runner()
+                .call_load(store, language, source)
+        })?
+        .map_err(v0_1::failure)
+    }
+
     /// Makes it a judge: its source can call the candidate's functions.
     #[must_use]
     pub fn judging(mut self, candidate: impl Candidate + 'static) -> Self {
@@ -194,29 +226,15 @@ impl Program {
         call: impl FnOnce(&CodeRunnerPlugin, &mut Store<State>) -> wasmtime::Result<types::Outcome>
         + Send,
     ) -> Execution {
-        let budget = Budget::for_samples(&self.loaded.limits, 1);
-        let Some(mut instance) = self.instance.take() else {
-            return Execution {
-                outcome: Outcome::of(&gone()),
-                fuel: 0,
-                memory_bytes: 0,
-            };
-        };
-        let result = self.loaded.call(&mut instance, budget, call);
-        let left = instance.store.get_fuel().unwrap_or_default();
-        let memory_bytes = instance.store.data().limiter.memory_bytes();
-        let outcome = match result {
-            Ok(outcome) => {
-                self.instance = Some(instance);
-                v0_1::outcome(outcome)
-            }
-            Err(failure) => Outcome::of(&failure),
-        };
-        Execution {
-            outcome,
-            fuel: budget.fuel - left,
-            memory_bytes,
-        }
+        let outcome = self
+            .guest(call)
+            .map_or_else(|failure| Outcome::of(&failure), v0_1::outcome);
+        self.ended(outcome)
+    }
+
+    /// Gives it the fuel of a sample again, for the next test.
+    pub fn refuel(&mut self) {
+        self.fuel_left = self.loaded.limits.fuel_per_sample;
     }
 
     /// Calls a top-level function of the program, which is executed first if it was not.
@@ -224,30 +242,57 @@ impl Program {
     /// # Errors
     /// What ended the call, if it did not return; a result that is no value.
     pub fn call(&mut self, function: &str, arguments: Vec<Value>) -> Result<Value, Outcome> {
-        let mut instance = self.instance.take().ok_or_else(|| Outcome::of(&gone()))?;
-        let budget = Budget::for_samples(&self.loaded.limits, 1);
         let arguments: Vec<_> = arguments.into_iter().map(Value::into_arena).collect();
-        let result = self.loaded.call(&mut instance, budget, |world, store| {
-            world
-                .rlhf_plugin_code_runner()
-                .call_call(store, function, &arguments)
-        });
-        let returned = result.map_err(|failure| Outcome::of(&failure))?;
-        self.instance = Some(instance);
+        let returned = self
+            .guest(|world, store| {
+                world
+                    .rlhf_plugin_code_runner()
+                    .call_call(store, function, &arguments)
+            })
+            .map_err(|failure| Outcome::of(&failure))?;
         let value = returned.map_err(v0_1::outcome)?;
         Value::from_arena(value).map_err(|message| Outcome::of(&Failure::BadResult { message }))
     }
-}
 
-fn gone() -> Failure {
-    Failure::Trap {
-        message: "the program's instance has ended".into(),
+    /// One guest call. What its instance was after a failure nobody knows, so it ends.
+    fn guest<T: Send>(
+        &mut self,
+        call: impl FnOnce(&CodeRunnerPlugin, &mut Store<State>) -> wasmtime::Result<T> + Send,
+    ) -> Result<T, Failure> {
+        let mut instance = self.instance.take().ok_or_else(|| Failure::Trap {
+            message: "the program's instance has ended".into(),
+        })?;
+        let budget = Budget {
+            fuel: self.fuel_left,
+            ..Budget::for_samples(&self.loaded.limits, 1)
+        };
+        let result = self.loaded.call(&mut instance, budget, call);
+        self.fuel_left = instance.store.get_fuel().unwrap_or_default();
+        self.memory_bytes = instance.store.data().limiter.memory_bytes();
+        if result.is_ok() {
+            self.instance = Some(instance);
+        }
+        result
+    }
+
+    /// An outcome with what the program has cost so far.
+    fn ended(&self, outcome: Outcome) -> Execution {
+        Execution {
+            outcome,
+            fuel: self.loaded.limits.fuel_per_sample - self.fuel_left,
+            memory_bytes: self.memory_bytes,
+        }
+    }
+
+    /// Whether its instance came to grief, so that nothing can be called any more.
+    pub fn is_over(&self) -> bool {
+        self.instance.is_none()
     }
 }
 
 impl Outcome {
     /// What the host saw, in the words of outcomes.
-    fn of(failure: &Failure) -> Self {
+    pub(crate) fn of(failure: &Failure) -> Self {
         let (kind, detail) = match failure {
             // What `load` and `check` refuse.
             Failure::Plugin { code, message } => (code.as_str(), message.clone()),
@@ -261,7 +306,7 @@ impl Outcome {
     }
 
     /// As an exception, for whoever called a function.
-    fn exception(self) -> Value {
+    pub(crate) fn exception(self) -> Value {
         let name = if self.exception.is_empty() {
             self.kind
         } else {
@@ -277,94 +322,5 @@ impl Outcome {
 impl Candidate for Program {
     fn call(&mut self, function: &str, arguments: Vec<Value>) -> Result<Value, Value> {
         Program::call(self, function, arguments).map_err(Outcome::exception)
-    }
-}
-
-/// The run's code runners as the sandbox that plugins are granted.
-pub struct Runners(pub Vec<CodeRunner>);
-
-/// A test that compares what a program writes: `{"input": "…", "output": "…"}`.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InputOutput {
-    #[serde(default)]
-    input: String,
-    output: String,
-}
-
-impl Runners {
-    fn for_language(&self, language: &str) -> Result<&CodeRunner, Refusal> {
-        let mut runners = self.0.iter();
-        runners
-            .find(|runner| runner.runs(language))
-            .ok_or_else(|| Refusal {
-                code: "unsupported-language".into(),
-                message: format!(
-                    "no runner for `{language}`: expected one of {}",
-                    self.languages().join(", ")
-                ),
-            })
-    }
-
-    fn languages(&self) -> Vec<&str> {
-        self.0
-            .iter()
-            .flat_map(|runner| &runner.descriptor.languages)
-            .map(|(language, _)| language.as_str())
-            .collect()
-    }
-}
-
-impl Sandbox for Runners {
-    fn check(&self, language: &str, source: &str) -> Result<(), Refusal> {
-        let runner = self.for_language(language)?;
-        runner.check(language, source).map_err(|failure| {
-            let Outcome { kind, detail, .. } = Outcome::of(&failure);
-            Refusal {
-                code: kind,
-                message: detail,
-            }
-        })
-    }
-
-    fn execute(&self, language: &str, source: &str, stdin: &[u8]) -> Result<Outcome, Refusal> {
-        let runner = self.for_language(language)?;
-        Ok(runner.execute(language, source, stdin).outcome)
-    }
-
-    /// Tests of input and output are compared here, on the host; the prompt is
-    /// not part of such a program.
-    fn judge(
-        &self,
-        language: &str,
-        _prompt: &str,
-        candidate: &str,
-        tests: &[String],
-    ) -> Result<Verdict, Refusal> {
-        let runner = self.for_language(language)?;
-        let mut verdict = Verdict::default();
-        for test in tests {
-            let test: InputOutput = serde_json::from_str(test).map_err(|error| Refusal {
-                code: "cannot-judge".into(),
-                message: format!(
-                    "a test is no object with `input` and `output` ({error}); tests of other forms need a judge for `{language}`"
-                ),
-            })?;
-            verdict.total += 1;
-            let outcome = runner
-                .execute(language, candidate, test.input.as_bytes())
-                .outcome;
-            let written = String::from_utf8_lossy(&outcome.stdout);
-            if outcome.kind != "finished" {
-                verdict
-                    .failures
-                    .push(format!("{}: {}", outcome.kind, outcome.detail));
-            } else if written.trim_end() != test.output.trim_end() {
-                verdict.failures.push("the output differs".into());
-            } else {
-                verdict.passed += 1;
-            }
-        }
-        Ok(verdict)
     }
 }

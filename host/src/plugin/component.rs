@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 
@@ -21,7 +22,7 @@ const COMPONENT_BYTES_MAX: u64 = 512 << 20;
 const PARTS_MAX: u64 = 1_000_000;
 
 /// What a component does, by the interface it exports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     Metric,
     RewardShaper,
@@ -79,7 +80,22 @@ pub struct Component {
     /// Imported interfaces as they are written, `wasi:*` included.
     pub imports: Vec<String>,
     pub(super) compiled: wasmtime::component::Component,
+    /// The stack of the engine that `compiled` belongs to.
+    stack_bytes: usize,
     pub(super) runtime: Arc<Runtime>,
+}
+
+/// A component for another process of this binary, which neither checks nor compiles it again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Handover {
+    pub path: PathBuf,
+    pub size: u64,
+    pub sha256: String,
+    pub kind: Kind,
+    pub wit_version: String,
+    pub imports: Vec<String>,
+    /// File with its compiled code.
+    pub compiled: PathBuf,
 }
 
 impl Component {
@@ -214,6 +230,65 @@ impl Component {
             line,
             imports,
             compiled,
+            stack_bytes: STACK_BYTES_MAX,
+            runtime: Arc::clone(runtime),
+        })
+    }
+
+    /// For a process of its own. Code that no cache holds is put into `folder`, which is made for it.
+    ///
+    /// # Errors
+    /// The code can't be written.
+    pub fn hand_over(&self, folder: &mut Option<tempfile::TempDir>) -> Result<Handover, Error> {
+        let engine = self.runtime.engine(self.stack_bytes)?;
+        let compiled = self
+            .runtime
+            .compiled_file(&engine, &self.compiled, &self.sha256, folder)
+            .map_err(|error| {
+                Error::Engine(format!("compiled code of {}: {error:#}", self.label()))
+            })?;
+        Ok(Handover {
+            path: self.path.clone(),
+            size: self.size,
+            sha256: self.sha256.clone(),
+            kind: self.kind,
+            wit_version: self.wit_version.clone(),
+            imports: self.imports.clone(),
+            // The other process has another working directory.
+            compiled: std::path::absolute(&compiled).unwrap_or(compiled),
+        })
+    }
+
+    /// What another process handed over, for calls that may use this much stack.
+    ///
+    /// # Errors
+    /// Its code can't be read by this binary.
+    pub fn handed_over(
+        runtime: &Arc<Runtime>,
+        from: &Handover,
+        stack_bytes: usize,
+    ) -> Result<Self, Error> {
+        let engine = runtime.engine(stack_bytes)?;
+        let unusable = |problem: String| Error::NotAPlugin {
+            plugin: from.path.display().to_string(),
+            problem,
+            hint: "was the binary replaced while it ran? start it again".into(),
+        };
+        let line = Line::of(&from.wit_version)
+            .ok_or_else(|| unusable(format!("is of version {}", from.wit_version)))?;
+        let compiled = runtime
+            .compiled_elsewhere(&engine, &from.compiled)
+            .map_err(|error| unusable(format!("has no code: {error:#}")))?;
+        Ok(Self {
+            path: from.path.clone(),
+            sha256: from.sha256.clone(),
+            size: from.size,
+            kind: from.kind,
+            wit_version: from.wit_version.clone(),
+            line,
+            imports: from.imports.clone(),
+            compiled,
+            stack_bytes,
             runtime: Arc::clone(runtime),
         })
     }
@@ -227,7 +302,7 @@ impl Component {
         stack_bytes: usize,
     ) -> Result<(Engine, wasmtime::component::Component), Error> {
         let engine = self.runtime.engine(stack_bytes)?;
-        if stack_bytes == STACK_BYTES_MAX {
+        if stack_bytes == self.stack_bytes {
             return Ok((engine, self.compiled.clone()));
         }
         let bytes = std::fs::read(&self.path).map_err(|source| Error::Read {

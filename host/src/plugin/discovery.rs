@@ -201,8 +201,8 @@ impl Spec {
     }
 }
 
-/// A whole number, or one of KiB, MiB or GiB.
-fn size(text: &str) -> Option<u64> {
+/// A whole number, or one of KiB, MiB or GiB: `5000`, `64M`.
+pub fn size(text: &str) -> Option<u64> {
     let (digits, shift) = match text.as_bytes().last()? {
         b'K' => (&text[..text.len() - 1], 10),
         b'M' => (&text[..text.len() - 1], 20),

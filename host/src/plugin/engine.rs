@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use wasmtime::component::Linker;
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, StoreContextMut,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, StoreContextMut,
 };
 
 use super::Error;
@@ -28,6 +28,14 @@ const INSTANCES_PER_WORKER: u32 = 16;
 /// three modules, interpreters have some dozens.
 const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 100;
 
+/// Initial memory that is mapped whatever holes it has; CPython's, booted, has 26 MB.
+const IMAGE_BYTES_MAX: u64 = 64 << 20;
+/// Instances of a worker process: a program, its judge, and those made ahead.
+const INSTANCES_OF_PROGRAMS: u32 = 8;
+/// Memory of a finished program that stays mapped for the next one. Chosen: an ordinary program
+/// touches 4 MB, and what an extraordinary one took should go back to the system.
+const PROGRAM_RESIDENT_BYTES: usize = 16 << 20;
+
 /// The interface as wasmtime-wasi links it; older 0.2 versions resolve to it.
 const MONOTONIC_CLOCK: &str = "wasi:clocks/monotonic-clock@0.2.12";
 
@@ -39,6 +47,15 @@ impl wasmtime_wasi::p2::Pollable for Over {
     async fn ready(&mut self) {}
 }
 
+/// What the instances of an engine are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Many plugins of many workers.
+    Plugins,
+    /// One program after another, each in an interpreter's instance.
+    Programs,
+}
+
 /// The engines of a process, shared by its plugins.
 pub struct Runtime {
     /// By the stack they allow, which is an engine's setting: one, as long as
@@ -48,6 +65,7 @@ pub struct Runtime {
     /// Threads that score at once.
     workers: usize,
     ticking: AtomicBool,
+    purpose: Purpose,
     /// Hashes that plugins must have.
     lock: Option<Lock>,
 }
@@ -87,10 +105,23 @@ impl Runtime {
             cache,
             workers: workers.max(1),
             ticking: AtomicBool::new(false),
+            purpose: Purpose::Plugins,
             lock,
         });
         runtime.engine(STACK_BYTES_MAX)?;
         Ok(runtime)
+    }
+
+    /// For a process that runs programs, one after another, with code that was compiled elsewhere.
+    pub fn of_worker() -> Arc<Self> {
+        Arc::new(Self {
+            engines: Mutex::default(),
+            cache: None,
+            workers: 1,
+            ticking: AtomicBool::new(false),
+            purpose: Purpose::Programs,
+            lock: None,
+        })
     }
 
     /// The engine whose calls may use this much stack.
@@ -102,9 +133,14 @@ impl Runtime {
         if let Some(engine) = engines.get(&stack_bytes) {
             return Ok(engine.clone());
         }
-        let workers = u32::try_from(self.workers).unwrap_or(u32::MAX);
-        let instances = INSTANCES_MIN.max(workers.saturating_mul(INSTANCES_PER_WORKER));
-        let engine = Engine::new(&config(stack_bytes, Some(instances)))
+        let pool = match self.purpose {
+            Purpose::Plugins => {
+                let workers = u32::try_from(self.workers).unwrap_or(u32::MAX);
+                plugin_pool(INSTANCES_MIN.max(workers.saturating_mul(INSTANCES_PER_WORKER)))
+            }
+            Purpose::Programs => program_pool(),
+        };
+        let engine = Engine::new(&config(stack_bytes, Some(pool)))
             .or_else(|error| {
                 // The pool reserves address space in advance, which a tight ulimit refuses.
                 tracing::debug!(
@@ -184,9 +220,7 @@ impl Runtime {
         let Some(cache) = &self.cache else {
             return wasmtime::component::Component::new(engine, bytes);
         };
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let file = cache.join(format!("{sha256}-{:016x}.cwasm", hasher.finish()));
+        let file = cache.join(compiled_name(engine, sha256));
         if let Some(component) = cached(engine, &file) {
             return Ok(component);
         }
@@ -199,6 +233,56 @@ impl Runtime {
         }
         Ok(component)
     }
+}
+
+impl Runtime {
+    /// A file with a component's compiled code, for another process: the cache's, or one that is
+    /// written into `folder`, which is made for it.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn compiled_file(
+        &self,
+        engine: &Engine,
+        compiled: &wasmtime::component::Component,
+        sha256: &str,
+        folder: &mut Option<tempfile::TempDir>,
+    ) -> wasmtime::Result<PathBuf> {
+        let name = compiled_name(engine, sha256);
+        if let Some(file) = self.cache.as_ref().map(|cache| cache.join(&name))
+            && file.parent().is_some_and(is_private)
+            && file.is_file()
+        {
+            return Ok(file);
+        }
+        let folder = match folder {
+            Some(folder) => folder,
+            None => folder.insert(tempfile::tempdir()?),
+        };
+        let file = folder.path().join(name);
+        std::fs::write(&file, compiled.serialize()?)?;
+        Ok(file)
+    }
+
+    /// The component whose code another process of this binary has compiled.
+    ///
+    /// # Errors
+    /// The file is not where only this user can write, or of another engine.
+    pub(super) fn compiled_elsewhere(
+        &self,
+        engine: &Engine,
+        file: &Path,
+    ) -> wasmtime::Result<wasmtime::component::Component> {
+        cached(engine, file)
+            .ok_or_else(|| wasmtime::Error::msg(format!("{} is not usable", file.display())))
+    }
+}
+
+/// The name of a component's compiled code: that of its bytes, for an engine that reads it.
+fn compiled_name(engine: &Engine, sha256: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{sha256}-{:016x}.cwasm", hasher.finish())
 }
 
 #[allow(unsafe_code, reason = "deserialising compiled code has no safe form")]
@@ -221,33 +305,59 @@ fn cached(engine: &Engine, file: &Path) -> Option<wasmtime::component::Component
     }
 }
 
-fn config(stack_bytes: usize, pooled_instances: Option<u32>) -> Config {
+fn config(stack_bytes: usize, pool: Option<PoolingAllocationConfig>) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
         .consume_fuel(true)
         .epoch_interruption(true)
+        // An interpreter's memory, booted when it was built, is mapped and not copied.
+        .memory_guaranteed_dense_image_size(IMAGE_BYTES_MAX)
         .max_wasm_stack(stack_bytes)
         // Nothing runs on such stacks, but wasmtime compares the two.
         .async_stack_size(stack_bytes.max(2 << 20));
-    if let Some(instances) = pooled_instances {
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(instances)
-            .total_core_instances(4 * instances)
-            .total_memories(instances)
-            .total_tables(2 * instances)
-            .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
-            .max_memories_per_component(4)
-            .max_tables_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
-            .max_component_instance_size(4 << 20)
-            .max_core_instance_size(4 << 20)
-            .max_memory_size(MEMORY_BYTES_SETTABLE)
-            .table_elements(TABLE_ELEMENTS_SETTABLE)
-            // Pages a metric has touched stay mapped for its next instance.
-            .linear_memory_keep_resident(1 << 20);
+    if let Some(pool) = pool {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
     config
+}
+
+/// Room for so many instances at once.
+fn pool(instances: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(4 * instances)
+        .total_memories(instances)
+        .total_tables(2 * instances)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_memories_per_component(4)
+        .max_tables_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_component_instance_size(4 << 20)
+        .max_core_instance_size(4 << 20)
+        .max_memory_size(MEMORY_BYTES_SETTABLE)
+        .table_elements(TABLE_ELEMENTS_SETTABLE);
+    pool
+}
+
+/// Pages a metric has touched stay mapped for its next instance.
+fn plugin_pool(instances: u32) -> PoolingAllocationConfig {
+    let mut pool = pool(instances);
+    pool.linear_memory_keep_resident(1 << 20);
+    pool
+}
+
+/// A program lives in an instance, its judge in another, and the next ones are made ahead. What
+/// a program has written is found by `PAGEMAP_SCAN`, where the kernel has it, and set back by
+/// copying: that takes a third of the time of faulting the pages in again.
+fn program_pool() -> PoolingAllocationConfig {
+    let mut pool = pool(INSTANCES_OF_PROGRAMS);
+    pool.total_core_instances(INSTANCES_OF_PROGRAMS * CORE_INSTANCES_PER_COMPONENT_MAX)
+        .total_tables(INSTANCES_OF_PROGRAMS * 4)
+        .max_unused_warm_slots(INSTANCES_OF_PROGRAMS)
+        .linear_memory_keep_resident(PROGRAM_RESIDENT_BYTES)
+        .table_keep_resident(1 << 20)
+        .pagemap_scan(Enabled::Auto);
+    pool
 }
 
 /// Writes beside and renames, in a folder that nobody else can write.

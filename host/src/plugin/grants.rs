@@ -156,7 +156,7 @@ pub fn check(
     let asked = requests(component);
     let mut put = Granted::default();
     if services.refuses() {
-        put.sandbox = services.sandbox.clone();
+        put.sandbox = services.sandbox()?;
         return Ok(put);
     }
     for grant in granted {
@@ -176,8 +176,7 @@ pub fn check(
             }
             Grant::Sandbox => {
                 let hint = "add a code runner with `--plugin RUNNER.wasm`";
-                let sandbox = services.sandbox.clone();
-                put.sandbox = Some(sandbox.ok_or_else(|| nothing(hint))?);
+                put.sandbox = Some(services.sandbox()?.ok_or_else(|| nothing(hint))?);
             }
             Grant::Folder(path) => {
                 let folder = cap_std::fs::Dir::open_ambient_dir(path, cap_std::ambient_authority());

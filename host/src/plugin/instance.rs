@@ -1,5 +1,6 @@
 //! One instance of a component: its store, its empty WASI, and guarded calls.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use wasmtime_wasi::{
 
 use super::failure::Failure;
 use super::host::{Candidate, Granted};
-use super::limits::{HOST_TIME_PER_SAMPLE, Limiter, Limits, OUTPUT_BYTES_SHOWN};
+use super::limits::{HOST_TIME_PER_SAMPLE, Limiter, Limits, OUTPUT_BYTES_SHOWN, STACK_BYTES_MAX};
 
 /// What the host keeps for one instance.
 pub struct State {
@@ -209,6 +210,26 @@ fn arm(store: &mut Store<State>, budget: Budget) -> wasmtime::Result<()> {
     Ok(())
 }
 
+thread_local! {
+    /// WebAssembly stack that there is room for on this thread: Rust's threads have 2 MiB.
+    static GUEST_STACK_BYTES: Cell<usize> = const { Cell::new(STACK_BYTES_MAX) };
+}
+
+/// Runs something on a thread whose guests may use this much stack: they run on the caller's.
+pub fn on_stack<T: Send>(stack_bytes: usize, run: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(stack_bytes + (1 << 20));
+        let handle = thread.spawn_scoped(scope, || {
+            GUEST_STACK_BYTES.set(stack_bytes);
+            run()
+        });
+        match handle.expect("a thread can be started").join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
 /// Calls into an instance under a budget; whatever happens there comes back as a value.
 ///
 /// # Errors
@@ -220,19 +241,10 @@ pub fn guarded<T: Send>(
     call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<T> + Send,
 ) -> Result<T, Failure> {
     let result = arm(store, budget).and_then(|()| {
-        if limits.stack_bytes_max <= super::limits::STACK_BYTES_MAX {
+        if limits.stack_bytes_max <= GUEST_STACK_BYTES.get() {
             return call(store);
         }
-        // Guests run on the caller's stack; Rust's threads have 2 MiB.
-        let size = limits.stack_bytes_max + (1 << 20);
-        let thread = std::thread::Builder::new().stack_size(size);
-        std::thread::scope(|scope| {
-            let handle = thread.spawn_scoped(scope, || call(store))?;
-            match handle.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+        on_stack(limits.stack_bytes_max, || call(store))
     });
     // Handles end with the call that made them.
     store.data_mut().granted.end_call();

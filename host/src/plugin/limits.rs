@@ -22,6 +22,16 @@ pub const MEMORY_BYTES_MAX: usize = 256 << 20;
 pub const TABLE_ELEMENTS_MAX: usize = 50_000;
 /// WebAssembly stack of a call.
 pub const STACK_BYTES_MAX: usize = 1 << 20;
+/// WebAssembly stack of the programs that a code runner runs, at least: an interpreter recurses
+/// with its program. CPython compares, reads and frees lists nested 100,000 deep within it.
+pub const PROGRAM_STACK_BYTES: usize = 32 << 20;
+/// Fuel of a program where its user sets none: what an interpreter takes for about a second's work
+/// of a native CPython, whose every step is some hundred units. An endless loop ends after three.
+/// (HumanEval's most expensive canonical solution takes 3.8 billion with its test, the median one 3.6 million.)
+pub const PROGRAM_FUEL: u64 = 40_000_000_000;
+/// Wall time of a program at least, in milliseconds: its fuel is gone long before on a quiet
+/// machine, and a machine can be twenty times as busy before time decides.
+pub const PROGRAM_WALL_MS: u64 = 60_000;
 /// Bytes that an instance may write to its stdout and stderr as long as it
 /// lives: a metric's gets a successor, an adapter's reads one file.
 pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
@@ -124,6 +134,18 @@ impl Limits {
             _ => return false,
         }
         true
+    }
+
+    /// For the programs of a code runner: limits that nobody set are those of programs.
+    #[must_use]
+    pub fn for_programs(&self) -> Self {
+        let mut limits = self.clone();
+        if limits.fuel_per_sample == FUEL_PER_SAMPLE {
+            limits.fuel_per_sample = PROGRAM_FUEL;
+        }
+        limits.stack_bytes_max = limits.stack_bytes_max.max(PROGRAM_STACK_BYTES);
+        limits.wall_ms_per_sample = limits.wall_ms_per_sample.max(PROGRAM_WALL_MS);
+        limits
     }
 
     /// Whether every limit can be enforced as it is set.

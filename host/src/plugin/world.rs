@@ -246,7 +246,7 @@ impl<W: World> Loaded<W> {
         budget: Budget,
         call: impl Fn(&W, &mut Store<State>) -> wasmtime::Result<T> + Send + Sync,
     ) -> Result<T, Failure> {
-        let idle = self.idle().pop();
+        let idle = self.take_idle();
         if let Some(instance) = idle
             && let Ok(result) = self.call_and_keep(instance, budget, &call)
         {
@@ -268,7 +268,7 @@ impl<W: World> Loaded<W> {
         budget: Budget,
         call: impl Fn(&W, &mut Store<State>) -> wasmtime::Result<T> + Send + Sync,
     ) -> Result<T, Failure> {
-        let idle = self.idle().pop();
+        let idle = self.take_idle();
         let instance = match idle {
             Some(instance) => instance,
             None => self.configured()?,
@@ -292,6 +292,16 @@ impl<W: World> Loaded<W> {
         if !instance.store.data().granted.leaked {
             self.idle().push(instance);
         }
+    }
+
+    /// Whether a configured instance waits.
+    pub fn has_idle(&self) -> bool {
+        !self.idle().is_empty()
+    }
+
+    /// A configured instance that waits, if there is one.
+    pub fn take_idle(&self) -> Option<Instance<W>> {
+        self.idle().pop()
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Instance<W>>> {

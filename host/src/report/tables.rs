@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::{StageEvaluation, Summary};
 use crate::evaluate::MetricResult;
 use crate::evaluate::paired::Comparison;
+use crate::evaluate::pass_at::PassAt;
 
 /// A run's outcome.
 pub fn summary(summary: &Summary) -> String {
@@ -64,6 +65,33 @@ fn stage(out: &mut String, evaluation: &StageEvaluation) {
         evaluation.stage, evaluation.tasks
     );
     out.push_str(&metrics(&evaluation.metrics));
+}
+
+/// One line for each k.
+pub fn pass_at(results: &[PassAt]) -> String {
+    let mut out = String::new();
+    for result in results {
+        let name = format!("pass@{}", result.k);
+        let _ = match result.value {
+            None => writeln!(
+                out,
+                "  {name:22} not computed: {}",
+                result.reason.as_deref().unwrap_or("no samples")
+            ),
+            Some(value) => writeln!(
+                out,
+                "  {name:22} {value:8.4} {:>21}  {} tasks, {} samples{}",
+                interval(result.interval),
+                result.tasks,
+                result.samples,
+                match result.failures {
+                    0 => String::new(),
+                    failures => format!(", {failures} without a verdict count as failed"),
+                }
+            ),
+        };
+    }
+    out
 }
 
 /// One line a metric: the headline with its interval, then the other value and failures.

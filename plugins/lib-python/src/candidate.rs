@@ -52,7 +52,8 @@ impl<'a> Candidate<'a> {
     /// Takes a response apart; `fences` says whether to look for Markdown.
     ///
     /// The prompt is code if it has a `def` in column 0 and begins as code
-    /// does: with `def`, `class`, `import`, `from`, `@`, a comment or a string.
+    /// does: with `def`, `class`, `import`, `from`, `@`, a comment, a string or an
+    /// assignment (HumanEval/64).
     /// With [`Form::Auto`], a response is a program if the prompt is no code,
     /// or if the response itself defines, in column 0, the prompt's last
     /// function; otherwise it continues the prompt.
@@ -138,9 +139,15 @@ fn begins_as_code(prompt: &str) -> bool {
         "r\"\"\"",
     ];
     let prompt = prompt.trim_start();
+    let name = &prompt[..prompt.find(|c| !is_word(c)).unwrap_or(prompt.len())];
+    let is_assignment = || {
+        let rest = prompt[name.len()..].trim_start_matches([' ', '\t']);
+        !name.is_empty() && rest.starts_with('=') && !rest.starts_with("==")
+    };
     BEGINNINGS
         .iter()
         .any(|beginning| prompt.starts_with(beginning))
+        || is_assignment()
 }
 
 /// The code of a response in Markdown; the response itself if there is none.
@@ -277,6 +284,8 @@ mod tests {
         check(PROMPT, whole, Form::Completion, PROMPT);
         check(PROMPT, body, Form::Program, HEAD);
         check("", whole, Form::Auto, "");
+        let assigns = "\nFIX = 1\n\ndef area(r):\n    \"\"\"Area.\"\"\"\n";
+        check(assigns, body, Form::Auto, assigns);
         check(
             "Write a function that computes the area.",
             whole,

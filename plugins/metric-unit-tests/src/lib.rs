@@ -72,7 +72,7 @@ impl Metric for UnitTests {
             env!("CARGO_PKG_VERSION"),
             "whether the response passes the task's tests",
         )
-        .components(["passed", "total"])
+        .components(["passed", "total", "unguarded"])
         .headline(Headline::Mean)
         .needs([Need::Tests])
         .citation("Chen et al. 2021, https://arxiv.org/abs/2107.03374")
@@ -119,7 +119,8 @@ impl Metric for UnitTests {
         };
         Ok(Score::new(value)
             .component("passed", passed)
-            .component("total", total))
+            .component("total", total)
+            .component("unguarded", f64::from(verdict.unguarded)))
     }
 }
 

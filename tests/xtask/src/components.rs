@@ -114,9 +114,8 @@ pub enum Output {
 /// # Errors
 /// A plugin doesn't compile.
 pub fn build(plugins: &[Plugin], compiler: &WasmC, output: Output) -> Result<Vec<PathBuf>> {
-    let crates: Vec<&Plugin> = plugins.iter().filter(|plugin| plugin.is_crate()).collect();
-    if !crates.is_empty() {
-        build_crates(&crates, compiler, output)?;
+    if plugins.iter().any(Plugin::is_crate) {
+        build_crates(compiler, output)?;
     }
     let built = target_dir()?
         .join("components")
@@ -140,9 +139,12 @@ pub fn build(plugins: &[Plugin], compiler: &WasmC, output: Output) -> Result<Vec
     Ok(components)
 }
 
-fn build_crates(plugins: &[&Plugin], compiler: &WasmC, output: Output) -> Result<()> {
+/// Builds all of them, whichever are asked for: cargo settles features over the
+/// packages of a call, and a component must have the same bytes however it is
+/// built, since its grants belong to their hash.
+fn build_crates(compiler: &WasmC, output: Output) -> Result<()> {
     let mut command = cargo_for_components(compiler, "build")?;
-    for plugin in plugins {
+    for plugin in plugins()?.iter().filter(|plugin| plugin.is_crate()) {
         command.args(["--package", &plugin.package]);
     }
     match output {

@@ -201,7 +201,9 @@ fn adapters_go_where_they_are_told() -> Result<()> {
         .expect_err("refused")
         .to_string();
     assert!(
-        refused.contains("no layer of the model is called `proj`\nhint: there are c_attn, c_proj, c_fc"),
+        refused.contains(
+            "no layer of the model is called `proj`\nhint: there are c_attn, c_proj, c_fc"
+        ),
         "{refused}"
     );
     Ok(())

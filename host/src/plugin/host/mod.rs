@@ -15,11 +15,16 @@ pub use candidate::Candidate;
 pub use encoder::Encoder;
 pub use sandbox::Sandbox;
 
+/// Makes a run's sandbox when the first plugin that was granted it is loaded: interpreters are
+/// large, and most runs need none. `None`: the run has no code runner.
+pub type SandboxSource =
+    Arc<dyn Fn() -> Result<Option<Arc<dyn Sandbox>>, super::Error> + Send + Sync>;
+
 /// What a run has to offer; plugins get of it what they are granted.
 #[derive(Clone, Default)]
 pub struct Services {
     pub encoder: Option<Arc<dyn Encoder>>,
-    pub sandbox: Option<Arc<dyn Sandbox>>,
+    sandbox: Option<SandboxSource>,
     /// Whatever a plugin asks for is linked, granted or not, and refuses.
     refusing: bool,
 }
@@ -27,9 +32,15 @@ pub struct Services {
 impl Services {
     /// What a run has to offer.
     pub fn new(encoder: Option<Arc<dyn Encoder>>, sandbox: Option<Arc<dyn Sandbox>>) -> Self {
+        let source = move || Ok(sandbox.clone());
+        Self::with_sandbox_of(encoder, Arc::new(source))
+    }
+
+    /// The same, with a sandbox that is made when it is needed.
+    pub fn with_sandbox_of(encoder: Option<Arc<dyn Encoder>>, sandbox: SandboxSource) -> Self {
         Self {
             encoder,
-            sandbox,
+            sandbox: Some(sandbox),
             refusing: false,
         }
     }
@@ -46,13 +57,21 @@ impl Services {
     /// for a sandbox gets this one, granted or not.
     pub fn refusing_with(sandbox: Arc<dyn Sandbox>) -> Self {
         Self {
-            sandbox: Some(sandbox),
-            ..Self::refusing()
+            refusing: true,
+            ..Self::new(None, Some(sandbox))
         }
     }
 
     pub(super) fn refuses(&self) -> bool {
         self.refusing
+    }
+
+    /// The run's sandbox, made now if it is the first time.
+    ///
+    /// # Errors
+    /// Its code runner can't be used.
+    pub(super) fn sandbox(&self) -> Result<Option<Arc<dyn Sandbox>>, super::Error> {
+        self.sandbox.as_ref().map_or(Ok(None), |source| source())
     }
 }
 

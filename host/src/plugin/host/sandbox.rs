@@ -1,12 +1,14 @@
 //! `rlhf:plugin/sandbox`: execution of code by the run's code runner, in an
 //! instance of its own for each program.
 
+use serde::{Deserialize, Serialize};
+
 use crate::plugin::bindings::v0_1::{self, sandbox, types};
 use crate::plugin::code_runner::Outcome;
 use crate::plugin::instance::State;
 
 /// Why a sandbox did not even try.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Stable, kebab-case: `unsupported-language`, `syntax-error`, `cannot-judge`.
     pub code: String,
@@ -14,10 +16,12 @@ pub struct Refusal {
 }
 
 /// How many of the tests a candidate passed, judged outside of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     pub total: u32,
     pub passed: u32,
+    /// Tests that ran with the candidate in one instance, where it can forge their verdict.
+    pub unguarded: u32,
     /// Why each failing test failed, in order.
     pub failures: Vec<String>,
 }
@@ -99,6 +103,7 @@ impl sandbox::Host for State {
         Ok(verdict.map(|verdict| sandbox::Verdict {
             total: verdict.total,
             passed: verdict.passed,
+            unguarded: verdict.unguarded,
             failures: verdict.failures,
         }))
     }
