@@ -19,7 +19,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   plugins        build the components into the target directory's `plugins`
   tasks          regenerate the embedded tasks and their tokenizer
   lint           clippy with warnings as errors, natively and for components; rustfmt
-  bench          what the plugin boundary costs, against the same code natively
+  bench [NAME…]  benchmarks, against the peers where RLHF_PEER_PYTHON names them: plugins, sandbox
   deep           all tests, the slow ones and the comparisons with peers included
 
   wit check            prove the rules of wit/README.md for all versions of the contract
@@ -49,7 +49,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         "run" => return run_rlhf(rest),
         "test" => test(rest)?,
         "deep" => deep(rest)?,
-        "setup" | "plugins" | "tasks" | "lint" | "bench" if !rest.is_empty() => {
+        "setup" | "plugins" | "tasks" | "lint" if !rest.is_empty() => {
             bail!(
                 "unexpected argument `{}`: `cargo xtask {command}` takes none",
                 rest[0]
@@ -64,10 +64,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         }
         "tasks" => xtask::tasks::tasks(root())?,
         "lint" => lint()?,
-        "bench" => {
-            plugins()?;
-            run(cargo().args(["bench", "--package", "rlhf", "--bench", "plugins"]))?;
-        }
+        "bench" => bench(rest)?,
         "wit" => contract(rest)?,
         "" | "help" | "-h" | "--help" => print!("{HELP}"),
         other => bail!("unknown command `{other}`\n\n{HELP}"),
@@ -113,6 +110,27 @@ fn test(arguments: &[String]) -> Result<()> {
     command.args(["test", "--workspace"]).args(arguments);
     first_party::apply(&mut command)?;
     run(&mut command)
+}
+
+/// One after the other, since two would time each other.
+fn bench(names: &[String]) -> Result<()> {
+    const ALL: [&str; 2] = ["plugins", "sandbox"];
+    if let Some(other) = names.iter().find(|name| !ALL.contains(&name.as_str())) {
+        bail!(
+            "no benchmark `{other}`: expected one of {}",
+            ALL.join(", ")
+        );
+    }
+    plugins()?;
+    for name in ALL {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            let mut command = cargo();
+            command.args(["bench", "--workspace", "--bench", name]);
+            first_party::apply(&mut command)?;
+            run(&mut command)?;
+        }
+    }
+    Ok(())
 }
 
 fn contract(arguments: &[String]) -> Result<()> {
