@@ -29,8 +29,8 @@ use crate::options::Options;
 #[derive(Debug)]
 pub struct CodeBleu {
     weights: Weights,
-    /// Of samples that don't say theirs.
-    language: &'static Language,
+    /// Of samples that don't say theirs: a place in [`LANGUAGES`].
+    language: usize,
     /// One per language that has been met, in the order of [`LANGUAGES`].
     analysers: RefCell<Vec<Option<Analyser>>>,
 }
@@ -43,7 +43,7 @@ impl AdditiveMetric for CodeBleu {
             .weights()
             .map_err(|bad| Error::bad_option("weights", bad))?;
         let language = options.language.as_deref().unwrap_or(LANGUAGES[0].name);
-        let language = Language::named(language).ok_or_else(|| unsupported(language))?;
+        let language = Language::place(language).ok_or_else(|| unsupported(language))?;
         let analysers = LANGUAGES.iter().map(|_| None).collect();
         Ok(Self {
             weights,
@@ -68,7 +68,7 @@ impl AdditiveMetric for CodeBleu {
         .headline(Headline::Corpus)
         .needs([Need::References])
         .citation("Ren et al. 2020, https://arxiv.org/abs/2009.10297")
-        .signature(options::signature(&self.weights, self.language))
+        .signature(options::signature(&self.weights, LANGUAGES[self.language]))
     }
 
     fn statistics_length(&self) -> usize {
@@ -77,10 +77,8 @@ impl AdditiveMetric for CodeBleu {
 
     fn measure(&self, sample: &Sample) -> Result<Vec<f64>, Error> {
         let place = match sample.language.as_str() {
-            "" => LANGUAGES
-                .iter()
-                .position(|language| language.name == self.language.name),
-            name => LANGUAGES.iter().position(|language| language.name == name),
+            "" => Some(self.language),
+            name => Language::place(name),
         };
         let place = place.ok_or_else(|| unsupported(&sample.language))?;
         let mut analysers = self.analysers.borrow_mut();

@@ -12,7 +12,8 @@ pub struct Options {
     /// Weights of n-gram match, weighted n-gram match, syntax match and
     /// data-flow match; default 0.25 each.
     pub weights: Option<Vec<f64>>,
-    /// Language of samples that don't say theirs; default `python`.
+    /// Language of samples that don't say theirs; default `python`. `lang` is its name in codebleu.
+    #[serde(alias = "lang")]
     pub language: Option<String>,
 }
 
