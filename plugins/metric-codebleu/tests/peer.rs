@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use metric_codebleu::analysis::Analyser;
 use metric_codebleu::codebleu::Weights;
 use metric_codebleu::languages::{LANGUAGES, Language};
+use metric_codebleu::mode::Mode;
 use serde_json::{Value, json};
 
 /// Of each language.
@@ -145,23 +146,23 @@ fn mutations_score_as_in_codebleu() {
 
     let output = String::from_utf8(output.stdout).expect("JSON");
     assert_eq!(output.lines().count(), pairs.len());
-    let mut analyser = Analyser::new(LANGUAGES[0]).expect("grammar");
+    let mut analyser = Analyser::new(LANGUAGES[0], Mode::Compat).expect("grammar");
     let mut analysed = LANGUAGES[0].name;
     let (mut different, mut with_flow) = (Vec::new(), 0);
     for ((language, references, prediction), line) in pairs.iter().zip(output.lines()) {
         if analysed != language.name {
-            analyser = Analyser::new(language).expect("grammar");
+            analyser = Analyser::new(language, Mode::Compat).expect("grammar");
             analysed = language.name;
         }
         let expected: Value = serde_json::from_str(line).expect("JSON");
         let counts = analyser.compare(prediction, references).expect("counts");
         let parts = counts.parts().expect("samples");
-        with_flow += usize::from(parts.dataflow > 0.0);
+        with_flow += usize::from(parts.dataflow > Some(0.0));
         for (name, found) in [
             ("ngram_match_score", parts.ngram),
             ("weighted_ngram_match_score", parts.weighted_ngram),
             ("syntax_match_score", parts.syntax),
-            ("dataflow_match_score", parts.dataflow),
+            ("dataflow_match_score", parts.dataflow.unwrap_or(0.0)),
             ("codebleu", Weights::default().total(&parts)),
         ] {
             let expected = expected[name].as_f64().expect("number");

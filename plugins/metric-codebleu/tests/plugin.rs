@@ -38,6 +38,27 @@ fn other_languages_are_refused() {
     );
 }
 
+/// Would catch an option that a host's own default for samples overrules.
+#[test]
+fn the_option_decides_on_the_language() {
+    let options = Options {
+        language: Some("c".to_owned()),
+        ..Options::default()
+    };
+    let metric = CodeBleu::new(options).expect("options");
+    let score = |language: &str| {
+        let mut sample = Sample::new("x = y; // a", ["x = y;"]);
+        sample.language = language.to_owned();
+        let statistics = metric.measure(&sample).expect("measured");
+        let score = metric.score(&statistics, Level::Sample).expect("score");
+        score.components[2].value
+    };
+    // In Python, the comment would be a division.
+    for language in ["", "c", "python", "cobol"] {
+        assert_eq!(score(language), 1.0, "{language}");
+    }
+}
+
 /// Would catch a sample without references that is scored as 0.
 #[test]
 fn references_are_needed() {
