@@ -57,21 +57,22 @@ fn cases(plugin: &str) -> Cases {
             (rows.clone(), rows, corpus)
         }
     };
-    let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let samples = pairs
-        .iter()
-        .map(|pair| Sample {
-            id: text(&pair["id"]),
-            response: text(&pair["prediction"]),
-            references: vec![text(&pair["reference"])],
-            language: "python".into(),
-            ..Sample::default()
-        })
-        .collect();
+    let samples = pairs.iter().map(|pair| sample(pair, "python")).collect();
     Cases {
         samples,
         scores,
         corpus,
+    }
+}
+
+fn sample(pair: &Value, language: &str) -> Sample {
+    let text = |key: &str| pair[key].as_str().expect("a text").to_owned();
+    Sample {
+        id: text("id"),
+        response: text("prediction"),
+        references: vec![text("reference")],
+        language: language.into(),
+        ..Sample::default()
     }
 }
 
@@ -139,23 +140,51 @@ fn bleu_as_nltk() {
     );
 }
 
+/// A sample's score and components against codebleu's.
+fn near_codebleu(expected: &Value, id: &str, value: f64, components: &[f64]) {
+    near(value, &expected["codebleu"], id);
+    let parts = [
+        "ngram_match_score",
+        "weighted_ngram_match_score",
+        "syntax_match_score",
+        "dataflow_match_score",
+    ];
+    for (part, found) in parts.iter().zip(components) {
+        near(*found, &expected[part], &format!("{id} {part}"));
+    }
+}
+
 #[test]
 fn codebleu_as_codebleu() {
     check(
         "metric-codebleu",
         |expected, id, value, components| {
-            let expected = &expected["codebleu"];
-            near(value, &expected["codebleu"], id);
-            let parts = [
-                "ngram_match_score",
-                "weighted_ngram_match_score",
-                "syntax_match_score",
-                "dataflow_match_score",
-            ];
-            for (part, found) in parts.iter().zip(components) {
-                near(*found, &expected[part], &format!("{id} {part}"));
-            }
+            near_codebleu(&expected["codebleu"], id, value, components);
         },
         |expected, corpus, _| near(corpus, &expected["codebleu"]["codebleu"], "corpus"),
     );
+}
+
+/// Would catch a grammar whose C is another program when it is compiled for a component.
+#[test]
+fn codebleu_in_its_other_languages() {
+    let workspace = Workspace::new();
+    let metric = load("metric-codebleu", 1, &workspace);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/metric-codebleu/golden");
+    let rows = lines(&folder.join("languages.jsonl"));
+    let corpora = json(&folder.join("languages-corpus.json"));
+    assert_eq!(corpora.as_object().map(|corpora| corpora.len()), Some(9));
+    for rows in rows.chunk_by(|a, b| a["lang"] == b["lang"]) {
+        let language = rows[0]["lang"].as_str().expect("a name");
+        let samples: Vec<Sample> = rows.iter().map(|row| sample(row, language)).collect();
+        let scored = evaluate::score(&metric, &samples);
+        for ((row, sample), score) in rows.iter().zip(&samples).zip(&scored.per_sample) {
+            let score = score.as_ref().expect("no failure");
+            near_codebleu(&row["codebleu"], &sample.id, score.value, &score.components);
+        }
+        let rng = rlhf::random::Stream::new(1, rlhf::random::Purpose::Bootstrap, 0, 0);
+        let result = evaluate::summarise(&metric, &samples, &scored, 20, rng);
+        let corpus = result.corpus.expect("a corpus value");
+        near(corpus, &corpora[language]["codebleu"], language);
+    }
 }

@@ -14,6 +14,7 @@ use tree_sitter::Parser;
 use crate::codebleu::{Counts, ReferenceTokens};
 use crate::dataflow::{Edges, Normalised, Rules, Stop};
 use crate::languages::Language;
+use crate::mode::Mode;
 use crate::syntax::Subtrees;
 use crate::tree::{Grammar, Tree};
 
@@ -80,6 +81,7 @@ struct Reference {
 /// Takes texts of one language apart.
 pub struct Analyser {
     language: &'static Language,
+    mode: Mode,
     parser: Parser,
     grammar: Grammar,
     rules: Box<dyn Rules>,
@@ -100,13 +102,14 @@ impl fmt::Debug for Analyser {
 impl Analyser {
     /// `None` if tree-sitter and the language's grammar don't fit together.
     #[must_use]
-    pub fn new(language: &'static Language) -> Option<Self> {
+    pub fn new(language: &'static Language, mode: Mode) -> Option<Self> {
         let grammar = (language.parser)();
         let mut parser = Parser::new();
         parser.set_language(&grammar).ok()?;
         let kinds = Grammar::new(&grammar);
         Some(Self {
             language,
+            mode,
             parser,
             rules: (language.rules)(&grammar, &kinds),
             grammar: kinds,
@@ -153,12 +156,16 @@ impl Analyser {
         let mut rest = response.to_owned();
         for reference in &references {
             rest = (self.language.without_comments)(&rest).unwrap_or(rest);
-            let response = self.code(&rest)?;
             let reference = &reference.code;
-            counts.syntax_matches += reference.subtrees.matches_in(&response.subtrees) as f64;
             counts.syntax_total += reference.subtrees.count() as f64;
-            counts.dataflow_matches += reference.flow.matches_in(&response.flow) as f64;
             counts.dataflow_total += reference.flow.count() as f64;
+            // A text without code has a syntax tree, too: its root, which the like of it matches.
+            if self.mode == Mode::Strict && strip(&rest).is_empty() {
+                continue;
+            }
+            let response = self.code(&rest)?;
+            counts.syntax_matches += reference.subtrees.matches_in(&response.subtrees) as f64;
+            counts.dataflow_matches += reference.flow.matches_in(&response.flow) as f64;
         }
         Ok(counts)
     }
@@ -182,10 +189,13 @@ impl Analyser {
         let parsed = self.parser.parse(text, None).ok_or(Failure::NotParsed)?;
         let tree = Tree::new(&parsed, &self.grammar);
         let root = parsed.root_node();
-        let subtrees = (root.has_error() && tree.depth <= SEXP_DEPTH_MAX)
-            .then(|| Subtrees::from_sexp(&tree, &self.grammar, &root.to_sexp()))
-            .flatten()
-            .unwrap_or_else(|| Subtrees::from_tree(&tree, &self.grammar));
+        let subtrees = match self.mode {
+            Mode::Strict => Subtrees::with_tokens(&tree, &self.grammar),
+            Mode::Compat => (root.has_error() && tree.depth <= SEXP_DEPTH_MAX)
+                .then(|| Subtrees::from_sexp(&tree, &self.grammar, &root.to_sexp()))
+                .flatten()
+                .unwrap_or_else(|| Subtrees::from_tree(&tree, &self.grammar)),
+        };
         let flow = match Normalised::new(text, &tree, &self.grammar, &*self.rules) {
             Ok(flow) => flow.digests(),
             Err(Stop::TooLong) => return Err(Failure::FlowTooLong),

@@ -54,15 +54,34 @@ impl Weights {
     #[must_use]
     pub fn total(&self, parts: &Parts) -> f64 {
         // `dataflow_match_score or 1`: nothing matched counts as everything matched.
-        let dataflow = if parts.dataflow == 0.0 {
-            1.0
-        } else {
-            parts.dataflow
-        };
+        let dataflow = parts.dataflow.filter(|&dataflow| dataflow != 0.0);
+        self.without_dataflow(parts) + self.dataflow * dataflow.unwrap_or(1.0)
+    }
+
+    /// The score in strict mode, where nothing matched is 0. Without a data flow in the references
+    /// the other parts share its weight in proportion to theirs; `None` if they have none.
+    #[must_use]
+    pub fn strict_total(&self, parts: &Parts) -> Option<f64> {
+        let others = self.without_dataflow(parts);
+        match parts.dataflow {
+            Some(dataflow) => Some(others + self.dataflow * dataflow),
+            None => {
+                let weight = self.ngram + self.weighted_ngram + self.syntax;
+                (weight > 0.0).then(|| others / weight * self.sum())
+            }
+        }
+    }
+
+    fn without_dataflow(&self, parts: &Parts) -> f64 {
         self.ngram * parts.ngram
             + self.weighted_ngram * parts.weighted_ngram
             + self.syntax * parts.syntax
-            + self.dataflow * dataflow
+    }
+
+    /// The largest score there is: that of parts that are all 1.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        self.ngram + self.weighted_ngram + self.syntax + self.dataflow
     }
 }
 
@@ -75,8 +94,8 @@ pub struct Parts {
     pub weighted_ngram: f64,
     /// Subtrees of the references that the response has.
     pub syntax: f64,
-    /// Edges of the references' data flow that the response has.
-    pub dataflow: f64,
+    /// Edges of the references' data flow that the response has; `None` if they have no edges.
+    pub dataflow: Option<f64>,
 }
 
 /// Matches and totals of n-grams, by order.
@@ -167,11 +186,8 @@ impl Counts {
             ngram: bleu(&self.precision, self.reference, self.response),
             weighted_ngram: bleu(&self.recall, weighted_reference, self.response),
             syntax: self.syntax_matches / self.syntax_total,
-            dataflow: if self.dataflow_total == 0.0 {
-                0.0
-            } else {
-                self.dataflow_matches / self.dataflow_total
-            },
+            dataflow: (self.dataflow_total > 0.0)
+                .then(|| self.dataflow_matches / self.dataflow_total),
         })
     }
 }
@@ -320,9 +336,37 @@ mod tests {
         let weighted = (1.0f64 - 2.0).exp() * (0.2f64 * 0.001).powf(0.25);
         assert!((parts.weighted_ngram - weighted).abs() < 1e-15);
         // Nothing to match in the flow counts as all matched.
-        assert_eq!(parts.dataflow, 0.0);
+        assert_eq!(parts.dataflow, None);
         let empty = ngrams("", &["x"]).parts().unwrap();
         assert_eq!(Weights::default().total(&empty), 0.25);
+    }
+
+    /// Would catch points for a data flow that isn't there, and identical texts that lose by it.
+    #[test]
+    fn strict_scores_give_nothing_for_no_data_flow() {
+        let check = |weights: [f64; 4], dataflow: Option<f64>, expected: Option<f64>| {
+            let [ngram, weighted_ngram, syntax, flow] = weights;
+            let weights = Weights {
+                ngram,
+                weighted_ngram,
+                syntax,
+                dataflow: flow,
+            };
+            let parts = Parts {
+                ngram: 0.5,
+                weighted_ngram: 0.25,
+                syntax: 1.0,
+                dataflow,
+            };
+            assert_eq!(weights.strict_total(&parts), expected, "{weights:?}");
+        };
+        check([0.25; 4], Some(0.5), Some(0.5625));
+        check([0.25; 4], Some(0.0), Some(0.4375));
+        check([0.25; 4], None, Some(1.75 / 3.0));
+        check([0.5, 0.0, 0.0, 0.5], None, Some(0.5));
+        check([0.5, 0.5, 0.5, 0.5], None, Some(1.75 / 3.0 * 2.0));
+        check([0.0, 0.0, 0.0, 1.0], None, None);
+        check([0.0, 0.0, 0.0, 1.0], Some(0.0), Some(0.0));
     }
 
     /// Would catch references that are added where the largest counts, or the reverse.

@@ -61,12 +61,14 @@ pub enum Task {
         /// What is read.
         right: u32,
     },
-    /// Every variable in `name` comes from each variable in `value`.
-    Default {
+    /// Every variable in `left` has an edge from each variable in `right`, one for each pair.
+    Pair {
         /// What is set.
-        name: u32,
+        left: u32,
         /// What is read.
-        value: u32,
+        right: u32,
+        /// `computedFrom`, otherwise `comesFrom`.
+        computed: bool,
     },
     /// Every variable in `name` comes from nowhere.
     Declare(u32),
@@ -92,6 +94,9 @@ enum Sources {
     One(u32),
     /// Place in `Flow::lists`.
     Many(u32),
+    /// As many edges as the list at this place in `Flow::lists` is long, each from one of its
+    /// names. An assignment pairs every name on its left with every name on its right.
+    Each(u32),
 }
 
 /// An edge of the flow.
@@ -141,8 +146,8 @@ pub struct Flow<'a> {
 
     edges: Vec<Edge>,
     lists: Vec<Vec<u32>>,
-    /// The lists of variables below nodes, once they are known.
-    lists_of_nodes: FxHashMap<u32, Sources>,
+    /// Places of the lists of variables below nodes, once they are known.
+    lists_of_nodes: FxHashMap<u32, u32>,
     merged: FxHashMap<(Sources, Sources), Sources>,
     hashes: Vec<Option<u64>>,
     /// Tokens that have a source or are one; edges of the others are dropped.
@@ -166,10 +171,54 @@ impl<'a> Flow<'a> {
         self.scheduled.push(task);
     }
 
-    /// Edges so far, for [`Task::LoopClose`].
-    #[must_use]
-    pub fn edge_count(&self) -> usize {
-        self.edges.len()
+    /// Schedules a subtree.
+    pub fn visit(&mut self, node: u32) {
+        self.schedule(Task::Visit(node));
+    }
+
+    /// Schedules all children of a node.
+    pub fn visit_children(&mut self, node: u32) {
+        for child in self.tree.children(node) {
+            self.visit(child);
+        }
+    }
+
+    /// Schedules what `left = right` does.
+    pub fn compute(&mut self, left: u32, right: u32) {
+        self.visit(right);
+        self.schedule(Task::Compute { left, right });
+    }
+
+    /// Schedules what `left = right` does, element by element if both sides have as many, whole
+    /// otherwise.
+    ///
+    /// Elements are the children but for commas, whatever the sides are: those of
+    /// `a.b` are `a`, `.` and `b`.
+    pub fn compute_by_elements(
+        &mut self,
+        left: u32,
+        right: u32,
+        is_comma: impl Fn(u32, &Self) -> bool,
+    ) {
+        let elements = |node: u32, flow: &Self| -> Vec<u32> {
+            let children = flow.tree.children(node);
+            children.filter(|&child| !is_comma(child, flow)).collect()
+        };
+        let (mut lefts, mut rights) = (elements(left, self), elements(right, self));
+        if lefts.len() != rights.len() || lefts.is_empty() {
+            (lefts, rights) = (vec![left], vec![right]);
+        }
+        for &right in &rights {
+            self.visit(right);
+        }
+        for (left, right) in lefts.into_iter().zip(rights) {
+            self.schedule(Task::Compute { left, right });
+        }
+    }
+
+    /// Schedules the end of a loop that begins with the current node.
+    pub fn close_loop(&mut self) {
+        self.schedule(Task::LoopClose(self.edges.len()));
     }
 
     fn new(source: &'a str, tree: &'a Tree, grammar: &'a Grammar) -> Self {
@@ -207,8 +256,12 @@ impl<'a> Flow<'a> {
                     rules.expand(node, self)?;
                     self.tasks.extend(self.scheduled.drain(..).rev());
                 }
-                Task::Compute { left, right } => self.compute(left, right)?,
-                Task::Default { name, value } => self.set_default(name, value)?,
+                Task::Compute { left, right } => self.set_computed(left, right)?,
+                Task::Pair {
+                    left,
+                    right,
+                    computed,
+                } => self.set_paired(left, right, computed)?,
                 Task::Declare(name) => {
                     for leaf in self.leaves.variables(name)? {
                         self.edge(leaf, false, Sources::None);
@@ -262,7 +315,7 @@ impl<'a> Flow<'a> {
         Ok(())
     }
 
-    fn compute(&mut self, left: u32, right: u32) -> Result<(), Stop> {
+    fn set_computed(&mut self, left: u32, right: u32) -> Result<(), Stop> {
         let lefts = self.leaves.variables(left)?;
         let rights = self.leaves.variables(right)?;
         self.step(lefts.len() + rights.len())?;
@@ -272,38 +325,51 @@ impl<'a> Flow<'a> {
         let sources = match rights[..] {
             [] => Sources::None,
             [only] => Sources::One(only.name),
-            _ => match self.lists_of_nodes.get(&right) {
-                Some(&sources) => sources,
-                None => {
-                    let sources = self.list(rights.iter().map(|leaf| leaf.name).collect());
-                    self.lists_of_nodes.insert(right, sources);
-                    sources
-                }
-            },
+            _ => Sources::Many(self.list_of_node(right, &rights)),
         };
-        for leaf in &rights {
-            self.connected[leaf.number as usize] = true;
-        }
-        for leaf in lefts {
-            self.edge(leaf, true, sources);
-            self.connected[leaf.number as usize] |= !rights.is_empty();
-            self.set(leaf);
+        self.edges_to(&lefts, true, sources, &rights);
+        Ok(())
+    }
+
+    fn set_paired(&mut self, left: u32, right: u32, computed: bool) -> Result<(), Stop> {
+        let lefts = self.leaves.variables(left)?;
+        let rights = self.leaves.variables(right)?;
+        self.step(lefts.len() + rights.len())?;
+        match rights[..] {
+            [] => lefts.into_iter().for_each(|leaf| self.set(leaf)),
+            [only] => self.edges_to(&lefts, computed, Sources::One(only.name), &rights),
+            _ if lefts.is_empty() => {}
+            _ => {
+                let sources = Sources::Each(self.list_of_node(right, &rights));
+                self.edges_to(&lefts, computed, sources, &rights);
+            }
         }
         Ok(())
     }
 
-    fn set_default(&mut self, name: u32, value: u32) -> Result<(), Stop> {
-        let values = self.leaves.variables(value)?;
-        for leaf in self.leaves.variables(name)? {
-            self.step(values.len())?;
-            for value in &values {
-                self.edge(leaf, false, Sources::One(value.name));
-                self.connected[value.number as usize] = true;
-                self.connected[leaf.number as usize] = true;
-            }
+    /// An edge to each leaf on the left, which is thereby set.
+    fn edges_to(&mut self, lefts: &[Leaf], computed: bool, sources: Sources, rights: &[Leaf]) {
+        if lefts.is_empty() {
+            return;
+        }
+        for leaf in rights {
+            self.connected[leaf.number as usize] = true;
+        }
+        for &leaf in lefts {
+            self.edge(leaf, computed, sources);
+            self.connected[leaf.number as usize] |= !rights.is_empty();
             self.set(leaf);
         }
-        Ok(())
+    }
+
+    /// The place of the list of these variables' names, which are those below `node`.
+    fn list_of_node(&mut self, node: u32, variables: &[Leaf]) -> u32 {
+        if let Some(&list) = self.lists_of_nodes.get(&node) {
+            return list;
+        }
+        let list = self.list(variables.iter().map(|leaf| leaf.name).collect());
+        self.lists_of_nodes.insert(node, list);
+        list
     }
 
     fn edge(&mut self, leaf: Leaf, computed: bool, sources: Sources) {
@@ -314,9 +380,9 @@ impl<'a> Flow<'a> {
         });
     }
 
-    fn list(&mut self, names: Vec<u32>) -> Sources {
+    fn list(&mut self, names: Vec<u32>) -> u32 {
         self.lists.push(names);
-        Sources::Many(self.lists.len() as u32 - 1)
+        self.lists.len() as u32 - 1
     }
 
     /// From here on the name's value is that of this token.
@@ -448,7 +514,8 @@ impl<'a> Flow<'a> {
                 self.edges[place].sources = self.merge(there.sources, edge.sources)?;
             } else {
                 *place = kept;
-                self.edges[kept] = edge;
+                let sources = self.alone(edge.sources)?;
+                self.edges[kept] = Edge { sources, ..edge };
                 kept += 1;
             }
         }
@@ -456,7 +523,15 @@ impl<'a> Flow<'a> {
         Ok(())
     }
 
-    /// `list(set(a + b))`.
+    /// The sources of an edge that has no equal yet: several edges are equal to each other.
+    fn alone(&mut self, sources: Sources) -> Result<Sources, Stop> {
+        match sources {
+            Sources::Each(_) => self.merge(Sources::None, sources),
+            Sources::None | Sources::One(_) | Sources::Many(_) => Ok(sources),
+        }
+    }
+
+    /// `list(set(a + b))`; for several edges one after the other.
     fn merge(&mut self, a: Sources, b: Sources) -> Result<Sources, Stop> {
         match (a, b) {
             (Sources::None, Sources::None) => return Ok(Sources::None),
@@ -469,27 +544,45 @@ impl<'a> Flow<'a> {
         if let Some(&sources) = self.merged.get(&(a, b)) {
             return Ok(sources);
         }
-        let both = [self.names(&a), self.names(&b)].concat();
-        self.step(both.len())?;
-        for &name in &both {
+        let mut names = self.names(&a).to_vec();
+        let others = self.names(&b).to_vec();
+        for &name in names.iter().chain(&others) {
             let text = &self.leaves.names()[name as usize];
             self.hashes[name as usize].get_or_insert_with(|| python_set::hash(text));
         }
-        let hash = |name: u32| self.hashes[name as usize].unwrap_or_default();
-        let names = python_set::set_order(both, hash);
+        match b {
+            Sources::Each(_) => {
+                for name in others {
+                    names.push(name);
+                    names = self.ordered(names)?;
+                }
+            }
+            _ => {
+                names.extend(others);
+                names = self.ordered(names)?;
+            }
+        }
         let sources = match names[..] {
+            [] => Sources::None,
             [only] => Sources::One(only),
-            _ => self.list(names),
+            _ => Sources::Many(self.list(names)),
         };
         self.merged.insert((a, b), sources);
         Ok(sources)
+    }
+
+    /// `list(set(names))`, all of them hashed.
+    fn ordered(&mut self, names: Vec<u32>) -> Result<Vec<u32>, Stop> {
+        self.step(names.len())?;
+        let hash = |name: u32| self.hashes[name as usize].unwrap_or_default();
+        Ok(python_set::set_order(names, hash))
     }
 
     fn names<'b>(&'b self, sources: &'b Sources) -> &'b [u32] {
         match sources {
             Sources::None => &[],
             Sources::One(name) => std::slice::from_ref(name),
-            Sources::Many(list) => &self.lists[*list as usize],
+            Sources::Many(list) | Sources::Each(list) => &self.lists[*list as usize],
         }
     }
 
@@ -505,7 +598,10 @@ impl<'a> Flow<'a> {
                     let sources = self.merge(last.sources, edge.sources)?;
                     *last = Edge { sources, ..edge };
                 }
-                _ => merged.push(edge),
+                _ => {
+                    let sources = self.alone(edge.sources)?;
+                    merged.push(Edge { sources, ..edge });
+                }
             }
         }
         Ok(self.normalise(&merged))

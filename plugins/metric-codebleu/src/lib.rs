@@ -8,6 +8,7 @@ pub mod dataflow;
 pub mod digest;
 pub mod languages;
 pub mod leaves;
+pub mod mode;
 pub mod options;
 pub mod python_set;
 pub mod syntax;
@@ -23,14 +24,16 @@ use rlhf_sdk::{
 use crate::analysis::Analyser;
 use crate::codebleu::{Counts, STATISTICS, Weights};
 use crate::languages::{LANGUAGES, Language};
+use crate::mode::Mode;
 use crate::options::Options;
 
 /// CodeBLEU with its options settled.
 #[derive(Debug)]
 pub struct CodeBleu {
     weights: Weights,
-    /// Of samples that don't say theirs.
-    language: &'static Language,
+    /// Of all samples, as a place in [`LANGUAGES`]; otherwise each says its own.
+    language: Option<usize>,
+    mode: Mode,
     /// One per language that has been met, in the order of [`LANGUAGES`].
     analysers: RefCell<Vec<Option<Analyser>>>,
 }
@@ -42,12 +45,13 @@ impl AdditiveMetric for CodeBleu {
         let weights = options
             .weights()
             .map_err(|bad| Error::bad_option("weights", bad))?;
-        let language = options.language.as_deref().unwrap_or(LANGUAGES[0].name);
-        let language = Language::named(language).ok_or_else(|| unsupported(language))?;
+        let place = |name: &str| Language::place(name).ok_or_else(|| unsupported(name));
+        let language = options.language.as_deref().map(place).transpose()?;
         let analysers = LANGUAGES.iter().map(|_| None).collect();
         Ok(Self {
             weights,
             language,
+            mode: options.mode,
             analysers: RefCell::new(analysers),
         })
     }
@@ -68,7 +72,11 @@ impl AdditiveMetric for CodeBleu {
         .headline(Headline::Corpus)
         .needs([Need::References])
         .citation("Ren et al. 2020, https://arxiv.org/abs/2009.10297")
-        .signature(options::signature(&self.weights, self.language))
+        .signature(options::signature(
+            &self.weights,
+            self.language.map(|place| LANGUAGES[place]),
+            self.mode,
+        ))
     }
 
     fn statistics_length(&self) -> usize {
@@ -76,17 +84,16 @@ impl AdditiveMetric for CodeBleu {
     }
 
     fn measure(&self, sample: &Sample) -> Result<Vec<f64>, Error> {
-        let place = match sample.language.as_str() {
-            "" => LANGUAGES
-                .iter()
-                .position(|language| language.name == self.language.name),
-            name => LANGUAGES.iter().position(|language| language.name == name),
+        let place = match (self.language, sample.language.as_str()) {
+            (Some(place), _) => Some(place),
+            (None, "") => Some(0),
+            (None, name) => Language::place(name),
         };
         let place = place.ok_or_else(|| unsupported(&sample.language))?;
         let mut analysers = self.analysers.borrow_mut();
         let analyser = match &mut analysers[place] {
             Some(analyser) => analyser,
-            none => none.insert(Analyser::new(LANGUAGES[place]).ok_or_else(|| {
+            none => none.insert(Analyser::new(LANGUAGES[place], self.mode).ok_or_else(|| {
                 Error::new(
                     "no-parser",
                     "the grammar doesn't fit this version of tree-sitter",
@@ -105,11 +112,21 @@ impl AdditiveMetric for CodeBleu {
         let parts = counts
             .parts()
             .ok_or_else(|| Error::new("no-samples", "the score of no samples is not defined"))?;
-        Ok(Score::new(self.weights.total(&parts))
+        let total = match self.mode {
+            Mode::Compat => Some(self.weights.total(&parts)),
+            Mode::Strict => self.weights.strict_total(&parts),
+        };
+        let total = total.ok_or_else(|| {
+            Error::new(
+                "no-dataflow",
+                "the references have no data flow, and `weights` gives the other parts no weight",
+            )
+        })?;
+        Ok(Score::new(total)
             .component("ngram_match", parts.ngram)
             .component("weighted_ngram_match", parts.weighted_ngram)
             .component("syntax_match", parts.syntax)
-            .component("dataflow_match", parts.dataflow))
+            .component("dataflow_match", parts.dataflow.unwrap_or(0.0)))
     }
 }
 

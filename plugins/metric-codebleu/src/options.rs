@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::codebleu::{Parts, Weights};
+use crate::codebleu::Weights;
 use crate::languages::Language;
+use crate::mode::Mode;
 
 /// Options as they are written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -12,8 +13,12 @@ pub struct Options {
     /// Weights of n-gram match, weighted n-gram match, syntax match and
     /// data-flow match; default 0.25 each.
     pub weights: Option<Vec<f64>>,
-    /// Language of samples that don't say theirs; default `python`.
+    /// Language of all samples, whatever they say; default each sample's own, `python` where it
+    /// doesn't say. `lang` is its name in codebleu.
+    #[serde(alias = "lang")]
     pub language: Option<String>,
+    /// `compat` (default) or `strict`; see [`Mode`].
+    pub mode: Mode,
 }
 
 impl Options {
@@ -43,32 +48,26 @@ impl Options {
     }
 }
 
-impl Weights {
-    /// The largest score there is: that of parts that are all 1.
-    #[must_use]
-    pub fn sum(&self) -> f64 {
-        self.total(&Parts {
-            ngram: 1.0,
-            weighted_ngram: 1.0,
-            syntax: 1.0,
-            dataflow: 1.0,
-        })
-    }
-}
-
-/// What decides the numbers, in the manner of sacrebleu's signature.
+/// What decides the numbers, in the manner of sacrebleu's signature. Without a language it is each
+/// sample's own.
 #[must_use]
-pub fn signature(weights: &Weights, language: &Language) -> String {
+pub fn signature(weights: &Weights, language: Option<&Language>, mode: Mode) -> String {
     let Weights {
         ngram,
         weighted_ngram,
         syntax,
         dataflow,
     } = weights;
-    let language = language.name;
+    let language = language.map_or("sample", |language| language.name);
+    // In strict mode there is no reference that gives these numbers.
+    let reference = match mode {
+        Mode::Compat => "|ref:codebleu-0.7.0",
+        Mode::Strict => "",
+    };
+    let mode = mode.name();
     format!(
-        "lang:{language}|weights:{ngram},{weighted_ngram},{syntax},{dataflow}|mode:compat|\
-         hashseed:0|ref:codebleu-0.7.0"
+        "lang:{language}|weights:{ngram},{weighted_ngram},{syntax},{dataflow}|mode:{mode}|\
+         hashseed:0{reference}"
     )
 }
 
@@ -82,7 +81,7 @@ mod tests {
         let check = |weights: &[f64], expected: Result<f64, &str>| {
             let options = Options {
                 weights: Some(weights.to_vec()),
-                language: None,
+                ..Options::default()
             };
             let sum = options.weights().map(|weights| weights.sum());
             assert_eq!(sum, expected.map_err(str::to_owned));
@@ -103,9 +102,18 @@ mod tests {
 
     #[test]
     fn signatures_name_what_decides() {
-        assert_eq!(
-            signature(&Weights::default(), crate::languages::LANGUAGES[0]),
-            "lang:python|weights:0.25,0.25,0.25,0.25|mode:compat|hashseed:0|ref:codebleu-0.7.0"
+        let check = |language, mode, expected| {
+            assert_eq!(signature(&Weights::default(), language, mode), expected);
+        };
+        check(
+            None,
+            Mode::Compat,
+            "lang:sample|weights:0.25,0.25,0.25,0.25|mode:compat|hashseed:0|ref:codebleu-0.7.0",
+        );
+        check(
+            Some(crate::languages::LANGUAGES[1]),
+            Mode::Strict,
+            "lang:java|weights:0.25,0.25,0.25,0.25|mode:strict|hashseed:0",
         );
     }
 }

@@ -5,6 +5,9 @@
 //! count as children), and compares their s-expressions: names of nodes and
 //! fields, no text. Here a digest stands for each s-expression, built from
 //! those of the children, so that a tree takes time in proportion to its size.
+//!
+//! What s-expressions don't show are the tokens without a name, operators among
+//! them. Strict mode compares subtrees that hold those as well.
 
 use crate::digest::Digest;
 use crate::tree::{Grammar, Tree};
@@ -83,6 +86,36 @@ impl Subtrees {
             .next()
             .is_none()
             .then(|| Self::new(tree, grammar, &children))
+    }
+
+    /// Those of strict mode: every node counts as a child, also tokens without a name, which
+    /// are told apart by their text (operators, keywords, brackets).
+    #[must_use]
+    pub fn with_tokens(tree: &Tree, grammar: &Grammar) -> Self {
+        let nodes = &tree.nodes;
+        let mut children = vec![Digest::EMPTY; nodes.len()];
+        let mut peculiar = tree.peculiar.iter().rev().peekable();
+        let mut digests = Vec::new();
+        for (index, this) in nodes.iter().enumerate().rev() {
+            let kind = grammar.kind(this.kind_within);
+            let label = match peculiar.next_if(|&&(at, _)| at as usize == index) {
+                // A character that no token starts with; its label says which.
+                Some(&(_, label)) if !tree.has_children(index as u32) => label,
+                _ => kind.label.with(kind.named.into()).with(this.missing.into()),
+            };
+            // Children come after their parents, and the last one first here.
+            let whole = node(label, children[index]);
+            if index == 0 || tree.has_children(index as u32) {
+                digests.push(whole);
+            }
+            let parent = this.parent as usize;
+            if index > 0 {
+                let field = grammar.field(this.field);
+                children[parent] = with_child(children[parent], field, whole);
+            }
+        }
+        digests.sort_unstable();
+        Self(digests)
     }
 
     /// From the digests of all nodes' children.

@@ -5,7 +5,7 @@
 //! nothing recurses: a component has a small stack, and a text may nest as deep
 //! as it is long.
 
-use tree_sitter::{Language, Tree as ParsedTree};
+use tree_sitter::{Language, Node as ParsedNode, Tree as ParsedTree};
 
 use crate::digest::Digest;
 
@@ -119,16 +119,18 @@ impl Tree {
     /// Copies a tree.
     ///
     /// A trap: the reference walks by `node.children`, for which tree-sitter
-    /// starts a cursor at the node. If the grammar has given that node another
-    /// name than its rule's (`list_splat` for a rule of its own), such a cursor
-    /// gives this name to those of its children that may stand anywhere
-    /// (errors, comments), and to theirs in turn.
+    /// starts a cursor at the node. If the grammar has renamed that node (a rule
+    /// of its own to `list_splat`), such a cursor gives this name to those of
+    /// its children that may stand anywhere (errors, comments), and to theirs in
+    /// turn.
     #[must_use]
     pub fn new(parsed: &ParsedTree, grammar: &Grammar) -> Self {
-        struct Open {
+        struct Open<'a> {
             index: u32,
             /// The kind that its children that may stand anywhere take over.
             alias: Option<u16>,
+            /// Itself, if it may be renamed and that is still to be found out.
+            renamed: Option<ParsedNode<'a>>,
         }
 
         let mut tree = Self {
@@ -144,8 +146,16 @@ impl Tree {
             let index = tree.nodes.len() as u32;
             let (start, end) = (node.start_byte() as u32, node.end_byte() as u32);
             let kind_within = node.kind_id();
-            let inherited = open.last().and_then(|parent| parent.alias);
-            let inherited = inherited.filter(|_| node.is_extra());
+            let inherited = match open.last_mut() {
+                Some(parent) if node.is_extra() => {
+                    if let Some(renamed) = parent.renamed.take() {
+                        let kind = kind_of_extra_child(renamed);
+                        parent.alias = kind.filter(|&kind| kind != kind_within);
+                    }
+                    parent.alias
+                }
+                _ => None,
+            };
             tree.nodes.push(Node {
                 kind: inherited.unwrap_or(kind_within),
                 kind_within,
@@ -165,11 +175,11 @@ impl Tree {
                     .push((index, Digest::of(inner(&node.to_sexp()))));
             }
             if has_children {
-                let rule = grammar.kind(node.grammar_id());
-                let own = (rule.name != grammar.kind(kind_within).name).then_some(kind_within);
+                let may_be_renamed = inherited.is_none() && node.grammar_id() != kind_within;
                 open.push(Open {
                     index,
-                    alias: inherited.or(own),
+                    alias: inherited,
+                    renamed: may_be_renamed.then_some(node),
                 });
                 continue;
             }
@@ -198,12 +208,29 @@ impl Tree {
         self.nodes[index as usize].after > index + 1
     }
 
+    /// What a table by kinds says of a node; `otherwise` for tree-sitter's errors, which stand
+    /// in no grammar.
+    #[must_use]
+    pub fn look_up<T: Copy>(&self, by_kind: &[T], index: u32, otherwise: T) -> T {
+        let kind = usize::from(self.nodes[index as usize].kind);
+        by_kind.get(kind).copied().unwrap_or(otherwise)
+    }
+
     /// The first child with this field.
     #[must_use]
     pub fn child_by_field(&self, index: u32, field: u16) -> Option<u32> {
         self.children(index)
             .find(|&child| self.nodes[child as usize].field == field)
     }
+}
+
+/// The kind of a node's first child that may stand anywhere, as a cursor that starts at the node
+/// tells it. Nothing else tells whether a node is renamed: several rules may have one name.
+fn kind_of_extra_child(node: ParsedNode<'_>) -> Option<u16> {
+    let mut cursor = node.walk();
+    let mut children = node.children(&mut cursor);
+    let extra = children.find(ParsedNode::is_extra);
+    extra.map(|child| child.kind_id())
 }
 
 /// An s-expression without its outer parentheses.

@@ -1,6 +1,6 @@
 """Scores pairs with codebleu: JSON lines in, JSON lines out.
 
-In: {"references": [...], "prediction": "..."}. Out: the package's result.
+In: {"language": "...", "references": [...], "prediction": "..."}. Out: the package's result.
 Wants PYTHONHASHSEED=0, on which its data-flow match depends.
 """
 
@@ -15,4 +15,4 @@ logging.disable(logging.WARNING)
 
 for line in sys.stdin:
     pair = json.loads(line)
-    print(json.dumps(calc_codebleu([pair["references"]], [pair["prediction"]], "python")))
+    print(json.dumps(calc_codebleu([pair["references"]], [pair["prediction"]], pair["language"])))

@@ -1,6 +1,7 @@
 //! Does the metric answer as the host expects, whatever it is given?
 
 use metric_codebleu::CodeBleu;
+use metric_codebleu::languages::LANGUAGES;
 use metric_codebleu::options::Options;
 use rlhf_sdk::{AdditiveMetric, Error, Level, Sample};
 
@@ -22,7 +23,11 @@ fn other_languages_are_refused() {
     sample.language = "cobol".to_owned();
     let error = metric().measure(&sample).expect_err("refused");
     assert_eq!(error.code, "unsupported-language");
-    assert_eq!(error.message, "language: expected `python`, found cobol");
+    assert_eq!(
+        error.message,
+        "language: expected `python`, `java`, `javascript`, `go`, `c`, `cpp`, `c_sharp`, `php`, \
+         `ruby` or `rust`, found cobol"
+    );
     let options = Options {
         language: Some("cobol".to_owned()),
         ..Options::default()
@@ -31,6 +36,27 @@ fn other_languages_are_refused() {
         CodeBleu::new(options).expect_err("refused").code,
         "unsupported-language"
     );
+}
+
+/// Would catch an option that a host's own default for samples overrules.
+#[test]
+fn the_option_decides_on_the_language() {
+    let options = Options {
+        language: Some("c".to_owned()),
+        ..Options::default()
+    };
+    let metric = CodeBleu::new(options).expect("options");
+    let score = |language: &str| {
+        let mut sample = Sample::new("x = y; // a", ["x = y;"]);
+        sample.language = language.to_owned();
+        let statistics = metric.measure(&sample).expect("measured");
+        let score = metric.score(&statistics, Level::Sample).expect("score");
+        score.components[2].value
+    };
+    // In Python, the comment would be a division.
+    for language in ["", "c", "python", "cobol"] {
+        assert_eq!(score(language), 1.0, "{language}");
+    }
 }
 
 /// Would catch a sample without references that is scored as 0.
@@ -82,6 +108,53 @@ fn odd_texts_have_scores() {
             match value(&metric, response, reference) {
                 Ok(value) => assert!((0.0..=1.0).contains(&value), "{i}: {value}"),
                 Err(error) => assert_eq!(error.code, "too-complex", "{i}"),
+            }
+        }
+    }
+}
+
+/// The same in the languages beside Python: what their scanners and rules meet first.
+/// tree-sitter takes a time with the square of a broken text, so these are short.
+#[test]
+fn odd_texts_have_scores_in_all_languages() {
+    let texts = [
+        String::new(),
+        " \t\r\n".to_owned(),
+        "\0".to_owned(),
+        "x = '\0'\0; // \0".to_owned(),
+        "<?php $é = '😀';\r\nx = \"é\" + é; // 😀\r\n".to_owned(),
+        "\u{feff}x = 1;".to_owned(),
+        "x = 1 +".repeat(2_000),
+        "/* ' \" ` ".repeat(500),
+        "<<~A <<-B <<C\n".repeat(500),
+        "r#\"".repeat(2_000),
+        "R\"d(".repeat(2_000),
+        "$\"{a:".repeat(500),
+        "`${".repeat(2_000),
+        "a ".repeat(1 << 14),
+        format!("s = '{}'", "y".repeat(1 << 16)),
+        format!("x = {}1", "(".repeat(5_000)),
+        format!("x = {}1{}", "[".repeat(5_000), "]".repeat(5_000)),
+        "if (a) { for (;;) { while (b) {\n".repeat(100),
+        "if a\nwhile b\nuntil c\n".repeat(100),
+        "int f( { return ) } = ;; <?php } ?> end end".to_owned(),
+    ];
+    for language in LANGUAGES {
+        let metric = CodeBleu::new(Options {
+            language: Some(language.name.to_owned()),
+            ..Options::default()
+        });
+        let metric = metric.expect("a language");
+        for (i, text) in texts.iter().enumerate() {
+            for (response, reference) in [(text.as_str(), "x = 1;"), (text, text)] {
+                match value(&metric, response, reference) {
+                    Ok(value) => assert!(
+                        (0.0..=1.0).contains(&value),
+                        "{} {i}: {value}",
+                        language.name
+                    ),
+                    Err(error) => assert_eq!(error.code, "too-complex", "{} {i}", language.name),
+                }
             }
         }
     }

@@ -10,12 +10,14 @@ use rlhf_sdk::{Error, Headline, Metric, MetricDescriptor, Need, Sample, Score, e
 
 use crate::options::Options;
 use crate::rouge::Variant;
+use crate::tokens::{Mode, Vocabulary};
 
 /// ROUGE with its options settled.
 #[derive(Debug)]
 pub struct Rouge {
     variant: Variant,
     stemmer: bool,
+    mode: Mode,
 }
 
 impl Metric for Rouge {
@@ -28,6 +30,7 @@ impl Metric for Rouge {
         Ok(Self {
             variant,
             stemmer: options.stemmer,
+            mode: options.mode,
         })
     }
 
@@ -37,6 +40,11 @@ impl Metric for Rouge {
         });
         let stemmer = if self.stemmer { "porter" } else { "none" };
         let variant = self.variant.name();
+        // In strict mode there is no reference that gives these numbers.
+        let mode = match self.mode {
+            Mode::Compat => "compat|ref:rouge-score-0.1.2",
+            Mode::Strict => "strict",
+        };
         MetricDescriptor::new(
             "rouge",
             env!("CARGO_PKG_VERSION"),
@@ -47,12 +55,13 @@ impl Metric for Rouge {
         .headline(Headline::Mean)
         .citation("Lin 2004, https://aclanthology.org/W04-1013")
         .signature(format!(
-            "case:lc|variant:{variant}|stem:{stemmer}|ref:rouge-score-0.1.2"
+            "case:lc|variant:{variant}|stem:{stemmer}|mode:{mode}"
         ))
     }
 
     fn score(&self, sample: &Sample) -> Result<Score, Error> {
-        let scores = rouge::scores(&sample.response, &sample.references, self.stemmer);
+        let vocabulary = Vocabulary::new(self.stemmer, self.mode);
+        let scores = rouge::scores(&sample.response, &sample.references, vocabulary);
         let scores = scores.ok_or_else(|| {
             Error::new(
                 "no-references",

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::rouge::Variant;
+use crate::tokens::Mode;
 
 /// Options as they are written.
 #[derive(Clone, Debug, Deserialize)]
@@ -12,6 +13,8 @@ pub struct Options {
     pub variant: String,
     /// Whether tokens longer than three letters are stemmed; default yes.
     pub stemmer: bool,
+    /// `compat` (default) or `strict`; see [`Mode`].
+    pub mode: Mode,
 }
 
 impl Default for Options {
@@ -19,6 +22,7 @@ impl Default for Options {
         Self {
             variant: Variant::RougeL.name().to_owned(),
             stemmer: true,
+            mode: Mode::Compat,
         }
     }
 }
@@ -59,11 +63,19 @@ mod tests {
     fn options_decide_or_are_refused() {
         check(
             "",
-            "case:lc|variant:rougeL|stem:porter|ref:rouge-score-0.1.2",
+            "case:lc|variant:rougeL|stem:porter|mode:compat|ref:rouge-score-0.1.2",
         );
         check(
             r#"{"variant": "rouge2", "stemmer": false}"#,
-            "case:lc|variant:rouge2|stem:none|ref:rouge-score-0.1.2",
+            "case:lc|variant:rouge2|stem:none|mode:compat|ref:rouge-score-0.1.2",
+        );
+        check(
+            r#"{"mode": "strict"}"#,
+            "case:lc|variant:rougeL|stem:porter|mode:strict",
+        );
+        check(
+            r#"{"mode": "exact"}"#,
+            "option `mode`: unknown variant `exact`, expected `compat` or `strict`",
         );
         check(
             r#"{"variant": "rouge-l"}"#,
@@ -71,7 +83,7 @@ mod tests {
         );
         check(
             r#"{"stem": true}"#,
-            "option `stem`: unknown; expected `variant` or `stemmer`",
+            "option `stem`: unknown; expected `variant`, `stemmer` or `mode`",
         );
     }
 }

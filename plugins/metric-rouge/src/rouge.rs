@@ -73,14 +73,13 @@ impl Variant {
 /// The scores of each variant, in the order of [`Variant::ALL`]; `None` without references.
 ///
 /// Of several references each variant takes the one with the largest F, the
-/// first of equal ones.
+/// first of equal ones. `vocabulary`, an empty one, decides what tokens are.
 #[must_use]
 pub fn scores<R: AsRef<str>>(
     response: &str,
     references: &[R],
-    stemmer: bool,
+    mut vocabulary: Vocabulary,
 ) -> Option<[Score; 4]> {
-    let mut vocabulary = Vocabulary::new(stemmer);
     let response = vocabulary.tokens(response);
     let scores = references.iter().map(|reference| {
         let reference = vocabulary.tokens(reference.as_ref());
@@ -262,7 +261,7 @@ mod tests {
     use super::*;
 
     fn check(response: &str, references: &[&str], expected: [[f64; 3]; 4]) {
-        let scores = scores(response, references, false).expect("references");
+        let scores = scores(response, references, Vocabulary::default()).expect("references");
         for (variant, (score, expected)) in Variant::ALL.iter().zip(scores.iter().zip(expected)) {
             let found = [score.precision, score.recall, score.fmeasure];
             assert_eq!(found, expected, "{variant:?} {response:?}");
@@ -282,7 +281,7 @@ mod tests {
         // Each variant takes its own reference.
         let b_first = [0.5, 1.0, 2.0 / 3.0];
         check("b a", &["x", "b", "a b"], [all, no_pair, b_first, b_first]);
-        assert_eq!(super::scores::<&str>("a", &[], false), None);
+        assert_eq!(super::scores::<&str>("a", &[], Vocabulary::default()), None);
     }
 
     /// The table as rouge-score has it.

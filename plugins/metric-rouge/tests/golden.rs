@@ -50,6 +50,7 @@ fn check_all(cases: &[Case], corpus: &Value) {
             let metric = Rouge::new(Options {
                 variant: variant.to_owned(),
                 stemmer,
+                ..Options::default()
             });
             let metric = metric.expect("options");
             let mut sum = 0.0;

@@ -4,7 +4,7 @@ use tree_sitter::Language as Parser;
 
 use crate::comments;
 use crate::dataflow::{Flow, Rules, Stop, Task};
-use crate::languages::Language;
+use crate::languages::{Language, is_else};
 use crate::tree::Grammar;
 
 /// The language.
@@ -26,7 +26,7 @@ fn rules(parser: &Parser, grammar: &Grammar) -> Box<dyn Rules> {
     let field = |name| parser.field_id_for_name(name).map_or(0, Into::into);
     Box::new(PythonRules {
         roles: grammar.roles(|kind| Role::of(kind.name)),
-        is_else: grammar.roles(|kind| kind.name.contains("else")),
+        is_else: grammar.roles(is_else),
         left: field("left"),
         right: field("right"),
         name: field("name"),
@@ -90,12 +90,9 @@ impl Rules for PythonRules {
             }
             Role::For => self.for_loop(node, flow),
             Role::While => {
-                for _ in 0..2 {
-                    flow.tree
-                        .children(node)
-                        .for_each(|child| flow.schedule(Task::Visit(child)));
-                }
-                flow.schedule(Task::LoopClose(flow.edge_count()));
+                flow.visit_children(node);
+                flow.visit_children(node);
+                flow.close_loop();
                 Ok(())
             }
             Role::Alternative | Role::Block | Role::Comma | Role::Other => {
@@ -103,9 +100,10 @@ impl Rules for PythonRules {
                 let comprehension = |child: &u32| self.role(*child, flow) == Role::Comprehension;
                 let (first, then): (Vec<u32>, Vec<u32>) =
                     flow.tree.children(node).partition(comprehension);
-                for child in first.into_iter().chain(then) {
-                    flow.schedule(Task::Visit(child));
-                }
+                first
+                    .into_iter()
+                    .chain(then)
+                    .for_each(|child| flow.visit(child));
                 Ok(())
             }
         }
@@ -114,11 +112,7 @@ impl Rules for PythonRules {
 
 impl PythonRules {
     fn role(&self, node: u32, flow: &Flow<'_>) -> Role {
-        let kind = flow.tree.nodes[node as usize].kind;
-        self.roles
-            .get(usize::from(kind))
-            .copied()
-            .unwrap_or(Role::Other)
+        flow.tree.look_up(&self.roles, node, Role::Other)
     }
 
     /// A child that the reference takes for granted: without it, an `AttributeError`.
@@ -132,8 +126,12 @@ impl PythonRules {
         match flow.tree.child_by_field(node, self.value) {
             None => flow.schedule(Task::Declare(name)),
             Some(value) => {
-                flow.schedule(Task::Visit(value));
-                flow.schedule(Task::Default { name, value });
+                flow.visit(value);
+                flow.schedule(Task::Pair {
+                    left: name,
+                    right: value,
+                    computed: false,
+                });
             }
         }
         Ok(())
@@ -153,45 +151,25 @@ impl PythonRules {
     fn comprehension(&self, node: u32, flow: &mut Flow<'_>) -> Result<(), Stop> {
         let left = self.required(node, self.left, flow)?;
         let right = flow.tree.children(node).last().ok_or(Stop::Raised)?;
-        flow.schedule(Task::Visit(right));
-        flow.schedule(Task::Compute { left, right });
+        flow.compute(left, right);
         Ok(())
     }
 
-    /// Sides of an assignment, element by element if both have as many, whole otherwise.
-    ///
-    /// Elements are the children but for commas, whatever the sides are: those of
-    /// `a.b` are `a`, `.` and `b`.
     fn pairs(&self, left: u32, right: u32, flow: &mut Flow<'_>) {
-        let elements = |node: u32, flow: &Flow<'_>| -> Vec<u32> {
-            let children = flow.tree.children(node);
-            children
-                .filter(|&child| self.role(child, flow) != Role::Comma)
-                .collect()
-        };
-        let (mut lefts, mut rights) = (elements(left, flow), elements(right, flow));
-        if lefts.len() != rights.len() || lefts.is_empty() {
-            (lefts, rights) = (vec![left], vec![right]);
-        }
-        for &right in &rights {
-            flow.schedule(Task::Visit(right));
-        }
-        for (left, right) in lefts.into_iter().zip(rights) {
-            flow.schedule(Task::Compute { left, right });
-        }
+        let comma = |child, flow: &Flow<'_>| self.role(child, flow) == Role::Comma;
+        flow.compute_by_elements(left, right, comma);
     }
 
     fn alternatives(&self, node: u32, flow: &mut Flow<'_>) {
         flow.schedule(Task::BranchOpen);
         let mut or_nothing = true;
         for child in flow.tree.children(node) {
-            let kind = usize::from(flow.tree.nodes[child as usize].kind);
-            or_nothing &= !self.is_else.get(kind).copied().unwrap_or(false);
+            or_nothing &= !flow.tree.look_up(&self.is_else, child, false);
             flow.schedule(match self.role(child, flow) {
                 Role::Alternative => Task::BranchOther,
                 _ => Task::BranchMain,
             });
-            flow.schedule(Task::Visit(child));
+            flow.visit(child);
         }
         flow.schedule(Task::BranchClose { or_nothing });
     }
@@ -205,10 +183,10 @@ impl PythonRules {
         for _ in 0..2 {
             self.pairs(left, right, flow);
             if let Some(body) = last.filter(|&last| self.role(last, flow) == Role::Block) {
-                flow.schedule(Task::Visit(body));
+                flow.visit(body);
             }
         }
-        flow.schedule(Task::LoopClose(flow.edge_count()));
+        flow.close_loop();
         Ok(())
     }
 }
