@@ -348,7 +348,7 @@ fn plugin_pool(instances: u32) -> PoolingAllocationConfig {
 
 /// A program lives in an instance, its judge in another, and the next ones are made ahead. What
 /// a program has written is found by `PAGEMAP_SCAN`, where the kernel has it, and set back by
-/// copying: that takes a third of the time of faulting the pages in again.
+/// copying: that takes less time than faulting the pages in again (152 programs/s against 110).
 fn program_pool() -> PoolingAllocationConfig {
     let mut pool = pool(INSTANCES_OF_PROGRAMS);
     pool.total_core_instances(INSTANCES_OF_PROGRAMS * CORE_INSTANCES_PER_COMPONENT_MAX)
