@@ -33,13 +33,11 @@ pub struct Runner {
     pub name: Option<String>,
 }
 
-/// A worker is ready, or says why it can't be.
+/// A worker is ready for requests.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Ready {
     /// What the system let it drop, and what not, for people.
     pub confinement: Vec<String>,
-    /// Languages of the runners, in their order.
-    pub languages: Vec<Vec<(String, String)>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -44,14 +44,7 @@ pub fn serve(input: impl Read + Send + 'static, output: impl Write + Send) -> Re
                 &Services::default(),
             )?);
         }
-        let ready = Ready {
-            confinement,
-            languages: runners
-                .iter()
-                .map(|runner| runner.descriptor().languages.clone())
-                .collect(),
-        };
-        wire::send(&mut output, &ready).map_err(Error::Pipe)?;
+        wire::send(&mut output, &Ready { confinement }).map_err(Error::Pipe)?;
         work(&runners, requests(input), &mut output)
     })
 }

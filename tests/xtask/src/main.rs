@@ -116,10 +116,7 @@ fn test(arguments: &[String]) -> Result<()> {
 fn bench(names: &[String]) -> Result<()> {
     const ALL: [&str; 2] = ["plugins", "sandbox"];
     if let Some(other) = names.iter().find(|name| !ALL.contains(&name.as_str())) {
-        bail!(
-            "no benchmark `{other}`: expected one of {}",
-            ALL.join(", ")
-        );
+        bail!("no benchmark `{other}`: expected one of {}", ALL.join(", "));
     }
     plugins()?;
     for name in ALL {
