@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::{MissedTarget, Usage};
+use super::MissedTarget;
 use crate::config::data::OnBadRow;
 use crate::config::model::Precision;
 use crate::config::training::Method;
@@ -273,12 +273,6 @@ pub fn run(args: &Args) -> Result<()> {
         config.output_dir = pipeline::unused_folder(&config.output_dir);
     }
     let folder = config.run_folder();
-    if config.training.method == Some(Method::Ppo) {
-        return Err(Usage(
-            "`--method ppo` is not part of this version\nhint: `--method dpo` trains on preferences, or on pairs of the model's own samples".into(),
-        )
-        .into());
-    }
     let mut specs = args
         .plugin
         .iter()

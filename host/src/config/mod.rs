@@ -10,10 +10,13 @@ pub mod dpo;
 pub mod evaluation;
 pub mod file;
 pub mod generation;
+pub mod grpo;
 pub mod model;
 pub mod plugins;
+pub mod ppo;
 pub mod preferences;
 pub mod presets;
+pub mod rollout;
 pub mod sandbox;
 pub mod training;
 pub mod warm_up;
@@ -22,10 +25,13 @@ pub use data::Data;
 pub use dpo::Dpo;
 pub use evaluation::Evaluation;
 pub use generation::Generation;
+pub use grpo::{Grpo, Rloo};
 pub use model::{Device, Model};
 pub use plugins::PluginEntry;
+pub use ppo::Ppo;
 pub use preferences::Preferences;
 pub use presets::{Mode, Origin};
+pub use rollout::Rollout;
 pub use sandbox::Sandbox;
 pub use training::{Method, Schedule, Training};
 pub use warm_up::WarmUp;
@@ -50,6 +56,10 @@ pub struct Config {
     pub warm_up: WarmUp,
     pub preferences: Preferences,
     pub dpo: Dpo,
+    pub rollout: Rollout,
+    pub ppo: Ppo,
+    pub grpo: Grpo,
+    pub rloo: Rloo,
     pub generation: Generation,
     pub evaluation: Evaluation,
     pub sandbox: Sandbox,
@@ -68,6 +78,10 @@ impl Default for Config {
             warm_up: WarmUp::default(),
             preferences: Preferences::default(),
             dpo: Dpo::default(),
+            rollout: Rollout::default(),
+            ppo: Ppo::default(),
+            grpo: Grpo::default(),
+            rloo: Rloo::default(),
             generation: Generation::default(),
             evaluation: Evaluation::default(),
             sandbox: Sandbox::default(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Error;
 use crate::plugin::Sample;
-use crate::reward::Rewards;
+use crate::reward::{PartRewards, Rewards};
 
 /// Files whose presence says that a run has been here.
 const TRACES: [&str; 3] = ["config.json", "metrics.jsonl", "summary.json"];
@@ -53,7 +53,7 @@ impl RunFolder {
                 folder.display()
             ))
         })?;
-        for file in TRACES.iter().chain(&["completions.jsonl", "manifest.json"]) {
+        for file in TRACES.iter().chain(&["completions.jsonl", "rewards.jsonl", "manifest.json"]) {
             match std::fs::remove_file(folder.join(file)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Self(folder.to_owned()).write_error("earlier result", file, error));
@@ -121,21 +121,7 @@ impl RunFolder {
     pub fn rewards(&self, stage: &str, samples: &[Sample], rewards: &Rewards) -> Result<(), Error> {
         let mut text = String::new();
         for (at, sample) in samples.iter().enumerate() {
-            let parts: serde_json::Map<String, serde_json::Value> = rewards
-                .parts
-                .iter()
-                .map(|part| {
-                    let named: serde_json::Map<String, serde_json::Value> = part.named[at]
-                        .iter()
-                        .map(|(name, value)| (name.clone(), (*value).into()))
-                        .collect();
-                    let value = match &part.reasons[at] {
-                        Some(reason) => serde_json::json!({ "abstained": reason }),
-                        None => serde_json::json!({ "value": part.values[at], "parts": named }),
-                    };
-                    (part.name.clone(), value)
-                })
-                .collect();
+            let parts = parts(rewards, at);
             let row = serde_json::json!({
                 "stage": stage,
                 "id": sample.id,
@@ -149,6 +135,35 @@ impl RunFolder {
         self.append("rewards.jsonl", &text)
     }
 
+    /// Adds the responses that a step learned from to `completions.jsonl`, with all parts of their
+    /// rewards.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn learned(
+        &self,
+        stage: &str,
+        step: u64,
+        samples: &[Sample],
+        rewards: &Rewards,
+    ) -> Result<(), Error> {
+        let mut text = String::new();
+        for (at, sample) in samples.iter().enumerate() {
+            let row = serde_json::json!({
+                "stage": stage,
+                "step": step,
+                "id": sample.id,
+                "prompt": sample.prompt,
+                "response": sample.response,
+                "reward": rewards.totals[at],
+                "parts": parts(rewards, at),
+            });
+            text.push_str(&row.to_string());
+            text.push('\n');
+        }
+        self.append("completions.jsonl", &text)
+    }
+
     fn append(&self, name: &str, text: &str) -> Result<(), Error> {
         std::fs::OpenOptions::new()
             .create(true)
@@ -157,4 +172,20 @@ impl RunFolder {
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| self.write_error("results", name, error))
     }
+}
+
+/// What each part made of a sample.
+fn parts(rewards: &Rewards, at: usize) -> serde_json::Map<String, serde_json::Value> {
+    let part = |part: &PartRewards| {
+        let named: serde_json::Map<String, serde_json::Value> = part.named[at]
+            .iter()
+            .map(|(name, value)| (name.clone(), (*value).into()))
+            .collect();
+        let value = match &part.reasons[at] {
+            Some(reason) => serde_json::json!({ "abstained": reason }),
+            None => serde_json::json!({ "value": part.values[at], "parts": named }),
+        };
+        (part.name.clone(), value)
+    };
+    rewards.parts.iter().map(part).collect()
 }

@@ -21,6 +21,9 @@ pub struct Summary {
     pub evaluations: Vec<StageEvaluation>,
     /// The preference loss on held-out pairs.
     pub preferences: Option<PreferenceSummary>,
+    /// What was learned from the policy's own responses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollouts: Option<RolloutSummary>,
     pub targets: Vec<TargetResult>,
     /// What a reader should know before quoting the numbers.
     pub warnings: Vec<String>,
@@ -44,6 +47,21 @@ pub struct PreferenceSummary {
     pub pairs_held_out: usize,
     pub before: dpo::Evaluation,
     pub after: dpo::Evaluation,
+}
+
+/// What PPO, GRPO or RLOO did.
+#[derive(Clone, Debug, Serialize)]
+pub struct RolloutSummary {
+    /// Batches of responses.
+    pub steps: u64,
+    /// Responses learned from.
+    pub responses: u64,
+    /// Batches left out because a number was not finite.
+    pub bad_batches: u64,
+    /// Mean reward of the last batch.
+    pub final_reward: f64,
+    /// Divergence of a response from the reference in the last batch, in nats; 0 without one.
+    pub final_kl: f64,
 }
 
 /// A metric against its target.
