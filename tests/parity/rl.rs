@@ -59,7 +59,10 @@ impl Golden {
 
     fn cut(&self, part: &str, key: &str, to: &[usize]) -> Vec<Vec<f64>> {
         let rows = rows(&self.value[part][key]);
-        let cut = rows.into_iter().zip(to).map(|(row, to)| row[..*to].to_vec());
+        let cut = rows
+            .into_iter()
+            .zip(to)
+            .map(|(row, to)| row[..*to].to_vec());
         cut.collect()
     }
 
@@ -86,7 +89,10 @@ fn advantages_match_trl() {
             let expected = &out(key, ends)[i];
             for (f, e) in found.iter().zip(expected) {
                 // Large divergences are exponentials of f32.
-                assert!((f - e).abs() < 1e-4 * e.abs().max(1.0), "{key}: {f} for {e}");
+                assert!(
+                    (f - e).abs() < 1e-4 * e.abs().max(1.0),
+                    "{key}: {f} for {e}"
+                );
             }
         }
         let rewards = token_rewards(
@@ -129,9 +135,17 @@ fn ppo_losses_match_trl() {
     let tokens: Vec<Clipped> = (0..new.len())
         .map(|i| policy(new[i], old[i], advantages[i], &(0.8..=1.2)))
         .collect();
-    near(mean(&tokens, |t| t.loss), golden.output("policy_loss"), "policy loss");
+    near(
+        mean(&tokens, |t| t.loss),
+        golden.output("policy_loss"),
+        "policy loss",
+    );
     let clipped = |t: &Clipped| f64::from(u8::from(t.clipped));
-    near(mean(&tokens, clipped), golden.output("pg_clipfrac"), "clip fraction");
+    near(
+        mean(&tokens, clipped),
+        golden.output("pg_clipfrac"),
+        "clip fraction",
+    );
     let half_square = new.iter().zip(&old).map(|(n, o)| 0.5 * (n - o).powi(2));
     near(
         half_square.sum::<f64>() / new.len() as f64,
@@ -147,8 +161,16 @@ fn ppo_losses_match_trl() {
     let losses: Vec<Clipped> = (0..values.len())
         .map(|i| value(predicted[i], values[i], returns[i], 0.2))
         .collect();
-    near(mean(&losses, |t| t.loss), golden.output("value_loss"), "value loss");
-    near(mean(&losses, clipped), golden.output("vf_clipfrac"), "value clip fraction");
+    near(
+        mean(&losses, |t| t.loss),
+        golden.output("value_loss"),
+        "value loss",
+    );
+    near(
+        mean(&losses, clipped),
+        golden.output("vf_clipfrac"),
+        "value clip fraction",
+    );
     let slopes: Vec<f64> = losses
         .iter()
         .map(|l| 0.1 * l.slope / losses.len() as f64)
@@ -191,7 +213,11 @@ fn gae_and_whitening_match_torch() {
             let whole = gae(&rewards[i], &singles(&values[i]), discount);
             all_near(&whole, &floats(&case["advantages"][i]), "advantages");
             let length = lengths[i] as usize;
-            let cut = gae(&rewards[i][..length], &singles(&values[i][..length]), discount);
+            let cut = gae(
+                &rewards[i][..length],
+                &singles(&values[i][..length]),
+                discount,
+            );
             let expected = floats(&case["advantages_masked"][i]);
             all_near(&cut, &expected[..length], "masked advantages");
             masked.push(cut);
@@ -203,7 +229,10 @@ fn gae_and_whitening_match_torch() {
         }
     }
     let whitening = &golden["whitening"];
-    for (mean, key) in [(Mean::Shift, "shift_mean_true"), (Mean::Keep, "shift_mean_false")] {
+    for (mean, key) in [
+        (Mean::Shift, "shift_mean_true"),
+        (Mean::Keep, "shift_mean_false"),
+    ] {
         let mut found: Vec<Vec<f64>> = rows(&whitening["input"])
             .iter()
             .zip(&lengths)
@@ -233,7 +262,10 @@ fn grpo_matches_trl() {
         all_near(&found, &floats(&golden["advantages"][key]), key);
     }
     let advantages = group_advantages(&groups, AdvantageScale::Group).concat();
-    let lengths: Vec<usize> = floats(&inputs["lengths"]).iter().map(|l| *l as usize).collect();
+    let lengths: Vec<usize> = floats(&inputs["lengths"])
+        .iter()
+        .map(|l| *l as usize)
+        .collect();
     let [new, old, reference] = ["new_logps", "old_logps", "ref_logps"].map(|k| rows(&inputs[k]));
     let tokens: usize = lengths.iter().sum();
     for case in golden["cases"].as_array().expect("cases") {
@@ -256,7 +288,11 @@ fn grpo_matches_trl() {
                 loss += token.loss * weight;
                 near(token.slope * weight, expected[t], "slope");
                 let clipped = f64::from(u8::from(token.clipped)) / tokens as f64;
-                *(if advantages[i] < 0.0 { &mut low } else { &mut high }) += clipped;
+                *(if advantages[i] < 0.0 {
+                    &mut low
+                } else {
+                    &mut high
+                }) += clipped;
             }
         }
         for i in 0..new.len() {

@@ -109,12 +109,15 @@ impl Backbone {
     /// The device has no room.
     pub(super) fn copy(&self) -> Result<Self> {
         let parameters = self.parameters();
-        let mut copy = Self::build(self.spec.clone(), &self.device, &mut |name, _, _| {
-            match parameters.iter().find(|p| p.name == name) {
-                Some(parameter) => parameter.value.copy(),
-                None => bail!("no weight `{name}` to copy"),
-            }
-        })?;
+        let mut copy =
+            Self::build(
+                self.spec.clone(),
+                &self.device,
+                &mut |name, _, _| match parameters.iter().find(|p| p.name == name) {
+                    Some(parameter) => parameter.value.copy(),
+                    None => bail!("no weight `{name}` to copy"),
+                },
+            )?;
         copy.gradient_checkpointing = self.gradient_checkpointing;
         copy.compute = self.compute;
         Ok(copy)

@@ -47,6 +47,27 @@ const PAIRS_MIN: usize = 8;
 /// What a run does that is not told.
 const DEFAULT_METHOD: Method = Method::Dpo;
 
+/// Folder of the policy as its warm-up left it.
+const WARMED_UP: &str = "warmed-up";
+
+/// How a run begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// In a folder that holds no run.
+    New,
+    /// In place of the run that is there.
+    Overwrite,
+    /// Where the run in its folder was ended: from a checkpoint, or before there was one.
+    Resume(Option<PathBuf>),
+}
+
+/// The step of `checkpoint-N`.
+fn checkpoint_step(folder: &Path) -> u64 {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let number = name.and_then(|name| name.strip_prefix("checkpoint-"));
+    number.and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
 /// Where pairs come from, those trained on, those held out.
 type Pairs = (&'static str, Vec<trainer::Pair>, Vec<trainer::Pair>);
 
@@ -201,6 +222,14 @@ impl Plan {
         self.config.training.method.unwrap_or(DEFAULT_METHOD)
     }
 
+    /// The stage whose steps have checkpoints, as the tracker hears it.
+    fn training_stage(&self) -> &'static str {
+        match self.method() {
+            Method::Sft => "warm-up",
+            method => method.name(),
+        }
+    }
+
     /// The plan, for people.
     pub fn describe(&self) -> String {
         let Self {
@@ -237,7 +266,10 @@ impl Plan {
             },
         );
         lines.push(match (self.method(), &examples.preferences) {
-            (Method::Sft, _) => format!("sft        {} demonstrations", examples.demonstrations.len()),
+            (Method::Sft, _) => format!(
+                "sft        {} demonstrations",
+                examples.demonstrations.len()
+            ),
             (method @ (Method::Ppo | Method::Grpo | Method::Rloo), _) => format!(
                 "{:10} {} responses to each of {} prompts a step (of {}), rewarded by {}",
                 method.name(),
@@ -321,31 +353,54 @@ impl Plan {
         }
     }
 
-    /// Does the work. Everything is left in the run's folder, which must be
-    /// new unless `overwrite` is set.
+    /// Does the work. Everything is left in the run's folder.
     ///
     /// # Errors
     /// What ended it; what was done by then is in the folder.
     pub fn run(
         self,
-        overwrite: bool,
+        start: Start,
         console: Box<dyn Tracker>,
         interrupt: &AtomicBool,
     ) -> Result<Summary, Error> {
         let path = self.config.run_folder();
-        RunFolder::check(&path, overwrite)?;
-        let mut policy = Policy::load(&self.source, self.config.seed, &self.device)?;
+        if !matches!(start, Start::Resume(_)) {
+            RunFolder::check(&path, matches!(start, Start::Overwrite))?;
+        }
+        // What was warmed up is not warmed up again.
+        let warmed = path.join(WARMED_UP);
+        let resumes = matches!(start, Start::Resume(_)) && warmed.join("config.json").is_file();
+        let source = match resumes {
+            true => Source::Folder(warmed),
+            false => self.source.clone(),
+        };
+        let mut policy = Policy::load(&source, self.config.seed, &self.device)?;
         policy.compute(&self.config.model);
-        let folder = RunFolder::create(&path)?;
+        let checkpoint = match start {
+            Start::Resume(checkpoint) => checkpoint,
+            Start::New | Start::Overwrite => None,
+        };
+        let folder = if resumes || checkpoint.is_some() {
+            let step = checkpoint.as_deref().map_or(0, checkpoint_step);
+            RunFolder::reopen(&path, self.training_stage(), step)?
+        } else {
+            // Of a run that was here, nothing may be taken for this one's.
+            let _ = std::fs::remove_dir_all(path.join(WARMED_UP));
+            RunFolder::create(&path)?
+        };
         folder.json("config.json", &self.config)?;
-        let jsonl = Jsonl::create(&folder.path("metrics.jsonl"))
+        let jsonl = Jsonl::append(&folder.path("metrics.jsonl"))
             .map_err(|error| folder.write_error("metrics", "metrics.jsonl", error))?;
+        let evaluations = folder.evaluations();
         let mut run = Run {
             plan: &self,
             folder: &folder,
             tracker: All(vec![console, Box::new(jsonl)]),
             interrupt,
             policy,
+            warmed_up: resumes,
+            resume: checkpoint,
+            evaluations,
             seconds: Vec::new(),
             warnings: Vec::new(),
         };
@@ -365,6 +420,12 @@ struct Run<'a> {
     tracker: All,
     interrupt: &'a AtomicBool,
     policy: Policy,
+    /// Whether the policy was loaded as its warm-up had left it.
+    warmed_up: bool,
+    /// The checkpoint that the training goes on from.
+    resume: Option<PathBuf>,
+    /// Of the stages so far.
+    evaluations: Vec<StageEvaluation>,
     seconds: Vec<(String, f64)>,
     warnings: Vec<String>,
 }
@@ -381,23 +442,25 @@ impl Run<'_> {
             ));
         }
         let method = plan.method();
-        let mut evaluations = Vec::new();
         // What the adapters at the end belong to, where anybody has it.
         let mut base = Some(config.model.base_model_name.as_str());
         let warms_up = config.warm_up.steps > 0 && !plan.examples.demonstrations.is_empty();
         if warms_up && method != Method::Sft {
-            evaluations.push(self.evaluate("before warm-up")?);
-            // Weights that were drawn just now have nothing that an adapter could build on.
-            if Origin::of(&config.model.base_model_name) == Origin::Pretrained {
-                self.policy.adapt(&config.model, config.seed)?;
+            if !self.warmed_up {
+                self.evaluate("before warm-up")?;
+                // Weights that were drawn just now have nothing that an adapter could build on.
+                if Origin::of(&config.model.base_model_name) == Origin::Pretrained {
+                    self.policy.adapt(&config.model, config.seed)?;
+                }
+                self.supervised("warm-up", &plan.examples.demonstrations)?;
+                // The warmed-up model is what is held to: its reference is the adapters' absence.
+                self.policy.absorb_adapters()?;
+                self.policy.save(&self.folder.path(WARMED_UP))?;
             }
-            self.supervised("warm-up", &plan.examples.demonstrations)?;
-            // The warmed-up model is what is held to: its reference is the adapters' absence.
-            self.policy.absorb_adapters()?;
             base = None;
-            evaluations.push(self.evaluate("after warm-up")?);
+            self.evaluate("after warm-up")?;
         } else {
-            evaluations.push(self.evaluate(&format!("before {}", method.name()))?);
+            self.evaluate(&format!("before {}", method.name()))?;
         }
         let mut preferences = None;
         let mut rollouts = None;
@@ -422,8 +485,9 @@ impl Run<'_> {
             self.save_adapters(base)?;
         }
         self.policy.absorb_adapters()?;
-        evaluations.push(self.evaluate(&format!("after {}", method.name()))?);
+        self.evaluate(&format!("after {}", method.name()))?;
         self.policy.save(&self.folder.path("final"))?;
+        let evaluations = std::mem::take(&mut self.evaluations);
         let last = &evaluations.last().expect("one was just made").metrics;
         let targets = plan.targets(last);
         Ok(Summary {
@@ -498,7 +562,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn evaluate(&mut self, stage: &str) -> Result<StageEvaluation, Error> {
+    /// Judges the policy on the held-out tasks, unless that was done before an interruption.
+    fn evaluate(&mut self, stage: &str) -> Result<(), Error> {
+        if self.evaluations.iter().any(|done| done.stage == stage) {
+            return Ok(());
+        }
         self.timed(stage, |run| {
             let tasks = &run.plan.examples.eval_tasks;
             let samples = run.greedy_responses(&format!("evaluate {stage}"), tasks)?;
@@ -525,11 +593,12 @@ impl Run<'_> {
                     run.warn(format!("metric `{}`, {stage}: {failure}", metric.name));
                 }
             }
-            Ok(StageEvaluation {
+            run.evaluations.push(StageEvaluation {
                 stage: stage.to_owned(),
                 tasks: samples.len(),
                 metrics,
-            })
+            });
+            run.folder.json(folder::EVALUATIONS, &run.evaluations)
         })
     }
 
@@ -570,9 +639,9 @@ impl Run<'_> {
             let extras = |folder: &Path| tokenizer.save(folder);
             let folder = run.folder.path("");
             // A warm-up is not gone on with: it is short, and what follows has checkpoints.
-            let checkpoints = (run.plan.method() == Method::Sft).then_some(trainer::Checkpoints {
+            let checkpoints = (run.plan.method() == Method::Sft).then(|| trainer::Checkpoints {
                 folder: &folder,
-                resume: None,
+                resume: run.resume.clone(),
                 extras: &extras,
             });
             let outcome = trainer::sft::train(
@@ -611,7 +680,7 @@ impl Run<'_> {
                     tracker: &mut run.tracker,
                     checkpoints: Some(trainer::Checkpoints {
                         folder: &run.folder.path(""),
-                        resume: None,
+                        resume: run.resume.clone(),
                         extras: &|folder| tokenizer.save(folder),
                     }),
                 },

@@ -85,7 +85,7 @@ impl Run<'_> {
                 tracker: &mut run.tracker,
                 checkpoints: Some(trainer::Checkpoints {
                     folder: &run.folder.path(""),
-                    resume: None,
+                    resume: run.resume.clone(),
                     extras: &|folder| tokenizer.save(folder),
                 }),
             };

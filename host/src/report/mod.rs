@@ -6,7 +6,7 @@
 pub mod manifest;
 pub mod tables;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::evaluate::MetricResult;
 use crate::trainer::dpo;
@@ -30,7 +30,7 @@ pub struct Summary {
 }
 
 /// Metrics on the held-out tasks after a stage.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StageEvaluation {
     /// `before warm-up`, `after warm-up`, `after dpo`.
     pub stage: String,

@@ -41,7 +41,9 @@ pub enum Error {
         value: f64,
         step: u64,
     },
-    #[error("{trainer}: {count} batches in a row could not be learned from, the last one at step {step}: {reason}")]
+    #[error(
+        "{trainer}: {count} batches in a row could not be learned from, the last one at step {step}: {reason}"
+    )]
     BadBatches {
         trainer: &'static str,
         count: u64,

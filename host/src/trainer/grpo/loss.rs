@@ -36,11 +36,7 @@ pub fn group_advantages(groups: &[&[f64]], scale: AdvantageScale) -> Vec<Vec<f64
 pub fn leave_one_out(rewards: &[f64]) -> Vec<f64> {
     let (sum, others) = (rewards.iter().sum::<f64>(), rewards.len() as f64 - 1.0);
     let baseline = |r: f64| {
-        if others > 0.0 {
-            (sum - r) / others
-        } else {
-            r
-        }
+        if others > 0.0 { (sum - r) / others } else { r }
     };
     rewards.iter().map(|r| r - baseline(*r)).collect()
 }

@@ -1,22 +1,26 @@
 //! Checkpoints of a policy-gradient training: besides what every checkpoint has, the value model
-//! with its optimizer, the reference, and where β stands.
+//! with its optimizer, and where β stands. The reference is not in it: it is the model that the
+//! training was begun with, which whoever resumes must load first.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Job, Learner, LossScale, Recipe, Reference, State};
+use super::{Job, Learner, LossScale, Recipe, State};
 use crate::models::{Model, weights};
 use crate::trainer::checkpoint::{self, Fingerprint, OPTIMIZER, STATE};
 use crate::trainer::{Error, Plan, Run};
 
 /// Folder of the value model in a checkpoint.
 const VALUE: &str = "value";
-/// Folder of the reference in a checkpoint.
-const REFERENCE: &str = "reference";
 
 /// What must be equal for a training to be continued.
-pub(super) fn fingerprint(recipe: &Recipe, job: &Job, plan: &Plan, model: &dyn Model) -> Fingerprint {
+pub(super) fn fingerprint(
+    recipe: &Recipe,
+    job: &Job,
+    plan: &Plan,
+    model: &dyn Model,
+) -> Fingerprint {
     let common = Fingerprint::new(
         recipe.name,
         job.prompts.len(),
@@ -42,7 +46,9 @@ pub(super) fn save(run: &Run, learner: &Learner, fingerprint: &Fingerprint) -> R
         return Ok(());
     };
     let state = &learner.state;
-    let folder = checkpoints.folder.join(format!("checkpoint-{}", state.step));
+    let folder = checkpoints
+        .folder
+        .join(format!("checkpoint-{}", state.step));
     let value = json!({
         "global_step": state.step,
         "num_input_tokens_seen": state.tokens,
@@ -58,16 +64,16 @@ pub(super) fn save(run: &Run, learner: &Learner, fingerprint: &Fingerprint) -> R
     });
     learner.model.save(&folder, &|partial| {
         (checkpoints.extras)(partial)?;
-        learner.optimizer.save(&partial.join(OPTIMIZER), learner.model)?;
+        learner
+            .optimizer
+            .save(&partial.join(OPTIMIZER), learner.model)?;
         if let Some(critic) = &learner.critic {
             let inside = partial.join(VALUE);
             let written = critic.model.save(&inside, &|folder| {
-                critic.optimizer.save(&folder.join(OPTIMIZER), &critic.model)
+                critic
+                    .optimizer
+                    .save(&folder.join(OPTIMIZER), &critic.model)
             });
-            written.map_err(std::io::Error::other)?;
-        }
-        if let Reference::Copy(reference) = &learner.reference {
-            let written = reference.save(&partial.join(REFERENCE), &|_| Ok(()));
             written.map_err(std::io::Error::other)?;
         }
         weights::write_json(&partial.join(STATE), &value)
@@ -114,9 +120,6 @@ pub(super) fn load(
         let updates = number("value_updates")?;
         let optimizer = inside.join(OPTIMIZER);
         critic.optimizer.load(&optimizer, &critic.model, updates)?;
-    }
-    if let Reference::Copy(reference) = &mut learner.reference {
-        reference.restore(&folder.join(REFERENCE))?;
     }
     Ok(())
 }

@@ -128,7 +128,8 @@ pub(super) struct Critic {
 impl Critic {
     fn new(policy: &LanguageModel, settings: &Ppo, job: &Job, seed: u64) -> Result<Self, Error> {
         let make = || {
-            let mut model = policy.value_model(Stream::new(seed, Purpose::ValueHead, 0, 0).seed())?;
+            let mut model =
+                policy.value_model(Stream::new(seed, Purpose::ValueHead, 0, 0).seed())?;
             if let Some(lora) = policy.backbone().lora() {
                 model.add_adapters(lora, seed)?;
             }
@@ -155,9 +156,7 @@ impl Critic {
         let (range, coefficient) = (self.clip_range, self.coefficient);
         self.model
             .accumulate(&batch, &targets.rows, &mut |values| {
-                let tokens = micro
-                    .iter()
-                    .flat_map(|e| e.values.iter().zip(&e.returns));
+                let tokens = micro.iter().flat_map(|e| e.values.iter().zip(&e.returns));
                 let slopes = values.iter().zip(tokens).map(|(value, (old, target))| {
                     let one = loss::value(f64::from(*value), f64::from(*old), *target, range);
                     sum += one.loss * weight;
@@ -296,8 +295,7 @@ pub(super) fn train<E: Environment>(
     if let Some(folder) = run.checkpoints.as_ref().and_then(|c| c.resume.clone()) {
         checkpoint::load(&folder, &mut learner, &fingerprint)?;
     }
-    run.tracker
-        .stage(learner.recipe.name, plan.steps, "steps");
+    run.tracker.stage(learner.recipe.name, plan.steps, "steps");
     run.tracker.progress(learner.state.step);
     let mut saved = learner.state.step;
     let mut interrupted = false;
@@ -483,7 +481,10 @@ impl Learner<'_, '_> {
                     Err(reason) => return Ok(Err(reason)),
                 };
                 number += 1;
-                let stop = self.recipe.kl_stop.is_some_and(|m| one.policy.approx_kl > m);
+                let stop = self
+                    .recipe
+                    .kl_stop
+                    .is_some_and(|m| one.policy.approx_kl > m);
                 all.add(&one);
                 if stop {
                     return Ok(Ok(all));
@@ -511,7 +512,13 @@ impl Learner<'_, '_> {
         };
         let scale = self.state.loss_scale.map_or(1.0, |s| s.scale);
         self.model.set_loss_scale(scale as f32);
-        self.model.backbone_mut().begin_step(self.optimizer.number());
+        self.model
+            .backbone_mut()
+            .begin_step(self.optimizer.number());
+        if let Some(critic) = &mut self.critic {
+            let number = critic.optimizer.number();
+            critic.model.backbone_mut().begin_step(number);
+        }
         for micro in update.chunks(job.training.batch_size.max(1)) {
             let (batch, targets) = experience::pack(micro);
             self.state.tokens += batch.tokens() as u64;
@@ -522,9 +529,10 @@ impl Learner<'_, '_> {
                 })
                 .map_err(doing(format!("{name}: {} responses", micro.len())))?;
             if let Some(critic) = &mut self.critic {
-                let (loss, clipped) = critic
-                    .accumulate(micro, size)
-                    .map_err(doing(format!("{name}: values of {} responses", micro.len())))?;
+                let (loss, clipped) = critic.accumulate(micro, size).map_err(doing(format!(
+                    "{name}: values of {} responses",
+                    micro.len()
+                )))?;
                 stats.value_loss += loss;
                 stats.value_clipped += clipped;
             }
@@ -734,3 +742,6 @@ impl StepStats {
         tags
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,7 +80,17 @@ mod tests {
         let with = |gamma, lambda| gae(&rewards, &values, Discount { gamma, lambda });
         assert_eq!(with(1.0, 1.0), [2.5, 1.0, 3.0]);
         assert_eq!(with(0.5, 0.0), [1.0, -1.5, 3.0]);
-        assert!(gae(&[], &[], Discount { gamma: 1.0, lambda: 1.0 }).is_empty());
+        assert!(
+            gae(
+                &[],
+                &[],
+                Discount {
+                    gamma: 1.0,
+                    lambda: 1.0
+                }
+            )
+            .is_empty()
+        );
     }
 
     // Would catch a NaN where there is nothing to compare.
