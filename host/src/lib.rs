@@ -14,9 +14,9 @@
 //! | [`sandbox`] | worker processes, programs nobody trusts, verdicts |
 //! | [`data`] | examples: files through adapters, embedded tasks, splits |
 //! | [`ops`], [`models`] | layers with forward and backward, and the networks made of them |
-//! | [`rollout`] | sampling with a KV cache, log-probabilities |
+//! | [`rollout`] | sampling with a KV cache, log-probabilities, divergence from the reference |
 //! | [`reward`] | what a response is worth, part by part |
-//! | [`trainer`] | supervised warm-up, DPO, the optimizer, checkpoints |
+//! | [`trainer`] | supervised warm-up, DPO, PPO, GRPO, RLOO, the optimizer, checkpoints |
 //! | [`evaluate`] | metrics over responses, with intervals |
 //! | [`tracking`], [`report`] | what a run tells while it goes on, and what it leaves |
 //! | [`pipeline`] | the stages in order, and the only place where they meet |

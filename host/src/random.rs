@@ -25,6 +25,12 @@ pub enum Purpose {
     AdapterInitialisation = 10,
     /// Which inputs of an adapter are dropped.
     Dropout = 11,
+    /// Seeds of the responses that a policy learns from.
+    Rollouts = 20,
+    /// Which of them share an update.
+    Minibatches = 21,
+    /// Initial weights of a value model's head.
+    ValueHead = 22,
 }
 
 /// A stream of random numbers; a clone gives the same ones again.

@@ -2,6 +2,7 @@
 
 mod generate;
 mod large;
+mod on_policy;
 mod plugins;
 
 use rlhf_test_support::{Rlhf, Run, Workspace, component, guest, rlhf};
@@ -150,10 +151,7 @@ fn wrong_flags_and_configuration() {
         &["--device", "cuda"],
         "device `cuda`: this build of rlhf has no CUDA",
     );
-    fast(
-        &["--method", "ppo"],
-        "`--method ppo` is not part of this version",
-    );
+    fast(&["--resume"], "`--resume auto`: `out` holds no run\nhint: ");
     check(
         &workspace,
         &["--mode", "quick"],

@@ -11,6 +11,7 @@ mod files;
 mod forward;
 mod peer;
 mod reward;
+mod rl;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

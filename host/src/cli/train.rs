@@ -15,6 +15,7 @@ use crate::pipeline;
 use crate::plugin::Spec;
 use crate::report;
 use crate::tracking::console::Console;
+use crate::trainer;
 
 /// The flags of the Python project keep their names and meanings.
 #[derive(clap::Args)]
@@ -106,6 +107,10 @@ pub struct Args {
     /// Output directory for results
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub output_dir: Option<PathBuf>,
+    /// Go on with the run in the output directory, from its newest checkpoint; or from the run or
+    /// checkpoint at PATH. Give the same settings as before
+    #[arg(long, value_name = "auto|PATH", num_args = 0..=1, default_missing_value = "auto", help_heading = "Output", conflicts_with = "overwrite")]
+    pub resume: Option<String>,
     /// Name of the experiment: a folder in the output directory
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     pub experiment_name: Option<String>,
@@ -269,16 +274,15 @@ pub fn run(args: &Args) -> Result<()> {
     let is_default = Mode::ALL
         .into_iter()
         .any(|mode| config.output_dir == mode.output_dir());
-    if is_default && !args.overwrite {
+    let start = match &args.resume {
+        None if args.overwrite => pipeline::Start::Overwrite,
+        None => pipeline::Start::New,
+        Some(from) => resume(from, &mut config)?,
+    };
+    if is_default && start == pipeline::Start::New {
         config.output_dir = pipeline::unused_folder(&config.output_dir);
     }
     let folder = config.run_folder();
-    if config.training.method == Some(Method::Ppo) {
-        return Err(Usage(
-            "`--method ppo` is not part of this version\nhint: `--method dpo` trains on preferences, or on pairs of the model's own samples".into(),
-        )
-        .into());
-    }
     let mut specs = args
         .plugin
         .iter()
@@ -293,7 +297,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let interrupt = interrupt_flag()?;
-    let summary = plan.run(args.overwrite, Box::new(Console::new()), &interrupt)?;
+    let summary = plan.run(start, Box::new(Console::new()), &interrupt)?;
     print!("{}", report::tables::summary(&summary));
     eprintln!("results are in {}", folder.display());
     if args.require_targets {
@@ -308,6 +312,36 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where to go on; the run's folder becomes that of the run which is named.
+fn resume(from: &str, config: &mut Config) -> Result<pipeline::Start> {
+    let nothing = |what: &str| {
+        Usage(format!(
+            "`--resume {from}`: {what}\nhint: a run's folder, or a `checkpoint-N` in it"
+        ))
+    };
+    let folder = match from {
+        "auto" => config.run_folder(),
+        path => PathBuf::from(path),
+    };
+    let numbered = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("checkpoint-");
+    let (run, checkpoint) = if folder.file_name().is_some_and(numbered) {
+        let run = folder.parent().map_or_else(PathBuf::new, PathBuf::from);
+        (run, Some(folder))
+    } else {
+        let newest = trainer::checkpoint::latest(&folder);
+        (folder, newest)
+    };
+    if checkpoint.as_ref().is_some_and(|folder| !folder.is_dir()) {
+        return Err(nothing("there is no such checkpoint").into());
+    }
+    if !run.join("config.json").is_file() {
+        return Err(nothing(&format!("`{}` holds no run", run.display())).into());
+    }
+    config.output_dir = run;
+    config.experiment_name = None;
+    Ok(pipeline::Start::Resume(checkpoint))
 }
 
 /// Set by the first Ctrl-C or SIGTERM; a second one ends the process at once.

@@ -10,10 +10,13 @@ pub mod dpo;
 pub mod evaluation;
 pub mod file;
 pub mod generation;
+pub mod grpo;
 pub mod model;
 pub mod plugins;
+pub mod ppo;
 pub mod preferences;
 pub mod presets;
+pub mod rollout;
 pub mod sandbox;
 pub mod training;
 pub mod warm_up;
@@ -22,10 +25,13 @@ pub use data::Data;
 pub use dpo::Dpo;
 pub use evaluation::Evaluation;
 pub use generation::Generation;
+pub use grpo::{Grpo, Rloo};
 pub use model::{Device, Model};
 pub use plugins::PluginEntry;
+pub use ppo::Ppo;
 pub use preferences::Preferences;
 pub use presets::{Mode, Origin};
+pub use rollout::Rollout;
 pub use sandbox::Sandbox;
 pub use training::{Method, Schedule, Training};
 pub use warm_up::WarmUp;
@@ -50,6 +56,10 @@ pub struct Config {
     pub warm_up: WarmUp,
     pub preferences: Preferences,
     pub dpo: Dpo,
+    pub rollout: Rollout,
+    pub ppo: Ppo,
+    pub grpo: Grpo,
+    pub rloo: Rloo,
     pub generation: Generation,
     pub evaluation: Evaluation,
     pub sandbox: Sandbox,
@@ -68,6 +78,10 @@ impl Default for Config {
             warm_up: WarmUp::default(),
             preferences: Preferences::default(),
             dpo: Dpo::default(),
+            rollout: Rollout::default(),
+            ppo: Ppo::default(),
+            grpo: Grpo::default(),
+            rloo: Rloo::default(),
             generation: Generation::default(),
             evaluation: Evaluation::default(),
             sandbox: Sandbox::default(),
@@ -128,11 +142,19 @@ impl Config {
             warm_up,
             preferences,
             dpo,
+            rollout,
+            ppo,
+            grpo,
+            rloo,
             generation,
             evaluation,
             data,
             ..
         } = self;
+        let samples_min = match training.method {
+            Some(Method::Grpo | Method::Rloo) => 2.0,
+            _ => 1.0,
+        };
         let positive = "a number above 0";
         let count = "a whole number, 1 or more";
         let fraction = "a number from 0 to 1";
@@ -240,6 +262,107 @@ impl Config {
                 "0 or more",
             ),
             check("dpo.beta", dpo.beta, above_zero, positive),
+            check(
+                "rollout.prompts_per_step",
+                rollout.prompts_per_step as f64,
+                one_or_more,
+                count,
+            ),
+            check(
+                "rollout.samples_per_prompt",
+                rollout.samples_per_prompt as f64,
+                |n| n >= samples_min,
+                "1 or more; 2 or more for GRPO and RLOO, which compare responses",
+            ),
+            check(
+                "rollout.missing_eos_penalty",
+                rollout.missing_eos_penalty,
+                not_negative,
+                "0 or more",
+            ),
+            check(
+                "rollout.reward_clip",
+                rollout.reward_clip.unwrap_or(1.0),
+                above_zero,
+                positive,
+            ),
+            check("ppo.clip_range", ppo.clip_range, above_zero, positive),
+            check(
+                "ppo.clip_range_value",
+                ppo.clip_range_value,
+                above_zero,
+                positive,
+            ),
+            check(
+                "ppo.value_coefficient",
+                ppo.value_coefficient,
+                above_zero,
+                positive,
+            ),
+            check(
+                "ppo.value_learning_rate",
+                ppo.value_learning_rate.unwrap_or(1.0),
+                above_zero,
+                positive,
+            ),
+            check("ppo.gamma", ppo.gamma, in_unit, fraction),
+            check("ppo.lambda", ppo.lambda, in_unit, fraction),
+            check(
+                "ppo.kl_coefficient",
+                ppo.kl_coefficient,
+                not_negative,
+                "0 (no reference) or more",
+            ),
+            check(
+                "ppo.kl_target",
+                ppo.kl_target.unwrap_or(1.0),
+                above_zero,
+                positive,
+            ),
+            check("ppo.kl_horizon", ppo.kl_horizon, above_zero, positive),
+            check(
+                "ppo.kl_stop",
+                ppo.kl_stop.unwrap_or(1.0),
+                above_zero,
+                positive,
+            ),
+            check(
+                "grpo.clip_range_low",
+                grpo.clip_range_low,
+                in_unit,
+                fraction,
+            ),
+            check(
+                "grpo.clip_range_high",
+                grpo.clip_range_high,
+                above_zero,
+                positive,
+            ),
+            check(
+                "grpo.kl_coefficient",
+                grpo.kl_coefficient,
+                not_negative,
+                "0 (no reference) or more",
+            ),
+            check(
+                "grpo.iterations",
+                grpo.iterations as f64,
+                one_or_more,
+                count,
+            ),
+            check("rloo.clip_range", rloo.clip_range, above_zero, positive),
+            check(
+                "rloo.kl_coefficient",
+                rloo.kl_coefficient,
+                not_negative,
+                "0 (no reference) or more",
+            ),
+            check(
+                "rloo.iterations",
+                rloo.iterations as f64,
+                one_or_more,
+                count,
+            ),
             check("model.lora.alpha", model.lora.alpha, above_zero, positive),
             check(
                 "model.lora.dropout",
@@ -385,6 +508,15 @@ mod tests {
         check(
             |config| config.model.lora.dropout = 1.0,
             Some("`model.lora.dropout` is 1; expected 0 or more, below 1"),
+        );
+        check(
+            |config| {
+                config.training.method = Some(Method::Grpo);
+                config.rollout.samples_per_prompt = 1;
+            },
+            Some(
+                "`rollout.samples_per_prompt` is 1; expected 1 or more; 2 or more for GRPO and RLOO, which compare responses",
+            ),
         );
         check(
             |config| config.generation.top_p = 0.0,

@@ -22,6 +22,25 @@ pub enum Method {
     Ppo,
     /// Direct Preference Optimization
     Dpo,
+    /// Group Relative Policy Optimization
+    Grpo,
+    /// REINFORCE leave-one-out
+    Rloo,
+    /// Supervised training on demonstrations alone
+    Sft,
+}
+
+impl Method {
+    /// As flags and results have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Ppo => "ppo",
+            Method::Dpo => "dpo",
+            Method::Grpo => "grpo",
+            Method::Rloo => "rloo",
+            Method::Sft => "sft",
+        }
+    }
 }
 
 /// Settings of the optimizer and the loop around it.
@@ -32,13 +51,15 @@ pub struct Training {
     pub method: Option<Method>,
     /// Peak learning rate. Default 5e-6, the seed's.
     pub learning_rate: f64,
-    /// Examples (for DPO: pairs) of a micro-batch. Default 4, the seed's.
+    /// Examples (for DPO: pairs; for PPO, GRPO and RLOO: responses) of a micro-batch. Default 4,
+    /// the seed's.
     pub batch_size: usize,
     /// Micro-batches of an optimizer step, which takes `batch_size` times as many examples. Default 1.
     pub gradient_accumulation_steps: usize,
     /// Passes over the training data; whichever of `epochs` and `steps` ends first.
     pub epochs: usize,
-    /// Optimizer steps at most; 0 means that `epochs` decides.
+    /// Optimizer steps at most; for PPO, GRPO and RLOO batches of responses, each with all the
+    /// updates made from it. 0 means that `epochs` decides.
     pub steps: usize,
     /// Steps of linear warm-up, as a fraction of all steps, in [0, 1). Default 0.1.
     pub warmup_ratio: f64,

@@ -11,7 +11,7 @@ pub mod pass_at;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::plugin::metric::{Aggregation, Headline, Score};
 use crate::plugin::{Failure, Metric, Sample};
@@ -43,7 +43,7 @@ impl Scored {
 }
 
 /// A metric's result over a set of samples, as it is reported.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricResult {
     pub name: String,
     /// One line that says how the number came about.

@@ -103,6 +103,26 @@ impl Backbone {
         })
     }
 
+    /// The same weights again, in memory of their own: frozen, without adapters, computing alike.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub(super) fn copy(&self) -> Result<Self> {
+        let parameters = self.parameters();
+        let mut copy =
+            Self::build(
+                self.spec.clone(),
+                &self.device,
+                &mut |name, _, _| match parameters.iter().find(|p| p.name == name) {
+                    Some(parameter) => parameter.value.copy(),
+                    None => bail!("no weight `{name}` to copy"),
+                },
+            )?;
+        copy.gradient_checkpointing = self.gradient_checkpointing;
+        copy.compute = self.compute;
+        Ok(copy)
+    }
+
     /// The model's shape.
     pub fn spec(&self) -> &Spec {
         &self.spec

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::backbone::initial_weights;
 use super::checkpoint::Checkpoint;
+use super::scorer::{HeadKind, Scorer};
 use super::spec::{Role, Spec, WeightSource};
 use super::{
     Backbone, Cache, CausalLm, Model, Objective, Packed, Parameter, Targets, head, lora, weights,
@@ -89,6 +90,35 @@ impl LanguageModel {
             lm_head,
             loss_scale: 1.0,
         })
+    }
+
+    /// The same model again, with weights of its own, frozen and without adapters: the reference
+    /// of a policy whose own weights are trained.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn copy(&self) -> Result<Self> {
+        let lm_head = match &self.lm_head {
+            None => None,
+            Some(head) => Some(Parameter::new(head.name.clone(), head.value.copy()?)),
+        };
+        Ok(Self {
+            config: self.config.clone(),
+            backbone: self.backbone.copy()?,
+            lm_head,
+            loss_scale: 1.0,
+        })
+    }
+
+    /// A model of values that begins with a copy of this one's backbone and a head at zero. It
+    /// computes in full precision: its gradients are not scaled.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn value_model(&self, seed: u64) -> Result<Scorer> {
+        let mut backbone = self.backbone.copy()?;
+        backbone.set_compute(DType::F32);
+        Scorer::init(self.config.clone(), backbone, HeadKind::ScoreWithBias, seed)
     }
 
     /// `config.json` as it was found.

@@ -7,7 +7,12 @@ use serde::Serialize;
 
 use super::Error;
 use crate::plugin::Sample;
-use crate::reward::Rewards;
+use crate::report::StageEvaluation;
+use crate::reward::{PartRewards, Rewards};
+use crate::trainer::checkpoint::latest;
+
+/// Evaluations so far, for a run that is gone on with.
+pub const EVALUATIONS: &str = "evaluations.json";
 
 /// Files whose presence says that a run has been here.
 const TRACES: [&str; 3] = ["config.json", "metrics.jsonl", "summary.json"];
@@ -53,7 +58,12 @@ impl RunFolder {
                 folder.display()
             ))
         })?;
-        for file in TRACES.iter().chain(&["completions.jsonl", "manifest.json"]) {
+        for file in TRACES.iter().chain(&[
+            "completions.jsonl",
+            "rewards.jsonl",
+            "manifest.json",
+            EVALUATIONS,
+        ]) {
             match std::fs::remove_file(folder.join(file)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Self(folder.to_owned()).write_error("earlier result", file, error));
@@ -61,7 +71,64 @@ impl RunFolder {
                 _ => {}
             }
         }
+        // Nor may a checkpoint of that run be taken for one of this.
+        while let Some(checkpoint) = latest(folder) {
+            std::fs::remove_dir_all(&checkpoint).map_err(|error| {
+                let name = checkpoint.display().to_string();
+                Self(folder.to_owned()).write_error("earlier checkpoint", &name, error)
+            })?;
+        }
         Ok(Self(folder.to_owned()))
+    }
+
+    /// The folder of a run that goes on from step `step` of `stage`. What was written of later
+    /// steps, and of what is done again, is taken out of its files.
+    ///
+    /// # Errors
+    /// A file can't be read or written.
+    pub fn reopen(folder: &Path, stage: &str, step: u64) -> Result<Self, Error> {
+        let this = Self(folder.to_owned());
+        let keeps = |row: &serde_json::Value| {
+            let of = row["stage"].as_str().unwrap_or_default();
+            if of == stage {
+                return row["step"].as_u64().is_some_and(|at| at <= step);
+            }
+            ["warm-up", "after warm-up"].contains(&of) || of.starts_with("before ")
+        };
+        // Pairs of own samples are sampled again.
+        this.rewrite("rewards.jsonl", |_| false)?;
+        this.rewrite("metrics.jsonl", keeps)?;
+        this.rewrite("completions.jsonl", keeps)?;
+        Ok(this)
+    }
+
+    /// Leaves the rows of a file that `keeps` wants.
+    fn rewrite(&self, name: &str, keeps: impl Fn(&serde_json::Value) -> bool) -> Result<(), Error> {
+        let path = self.path(name);
+        if !path.exists() {
+            return Ok(());
+        }
+        let rewritten = || {
+            let mut kept = String::new();
+            for line in std::fs::read_to_string(&path)?.lines() {
+                // A line that was cut by whatever ended the run is no JSON.
+                let row = serde_json::from_str(line);
+                if row.is_ok_and(|row| keeps(&row)) {
+                    kept.push_str(line);
+                    kept.push('\n');
+                }
+            }
+            let beside = self.path(&format!("{name}.tmp"));
+            std::fs::write(&beside, kept)?;
+            std::fs::rename(&beside, &path)
+        };
+        rewritten().map_err(|error| self.write_error("results", name, error))
+    }
+
+    /// The evaluations that an interrupted run left.
+    pub fn evaluations(&self) -> Vec<StageEvaluation> {
+        let text = std::fs::read_to_string(self.path(EVALUATIONS)).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
     }
 
     /// A file of the run; the folder itself for an empty name.
@@ -121,21 +188,7 @@ impl RunFolder {
     pub fn rewards(&self, stage: &str, samples: &[Sample], rewards: &Rewards) -> Result<(), Error> {
         let mut text = String::new();
         for (at, sample) in samples.iter().enumerate() {
-            let parts: serde_json::Map<String, serde_json::Value> = rewards
-                .parts
-                .iter()
-                .map(|part| {
-                    let named: serde_json::Map<String, serde_json::Value> = part.named[at]
-                        .iter()
-                        .map(|(name, value)| (name.clone(), (*value).into()))
-                        .collect();
-                    let value = match &part.reasons[at] {
-                        Some(reason) => serde_json::json!({ "abstained": reason }),
-                        None => serde_json::json!({ "value": part.values[at], "parts": named }),
-                    };
-                    (part.name.clone(), value)
-                })
-                .collect();
+            let parts = parts(rewards, at);
             let row = serde_json::json!({
                 "stage": stage,
                 "id": sample.id,
@@ -149,6 +202,35 @@ impl RunFolder {
         self.append("rewards.jsonl", &text)
     }
 
+    /// Adds the responses that a step learned from to `completions.jsonl`, with all parts of their
+    /// rewards.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn learned(
+        &self,
+        stage: &str,
+        step: u64,
+        samples: &[Sample],
+        rewards: &Rewards,
+    ) -> Result<(), Error> {
+        let mut text = String::new();
+        for (at, sample) in samples.iter().enumerate() {
+            let row = serde_json::json!({
+                "stage": stage,
+                "step": step,
+                "id": sample.id,
+                "prompt": sample.prompt,
+                "response": sample.response,
+                "reward": rewards.totals[at],
+                "parts": parts(rewards, at),
+            });
+            text.push_str(&row.to_string());
+            text.push('\n');
+        }
+        self.append("completions.jsonl", &text)
+    }
+
     fn append(&self, name: &str, text: &str) -> Result<(), Error> {
         std::fs::OpenOptions::new()
             .create(true)
@@ -157,4 +239,20 @@ impl RunFolder {
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| self.write_error("results", name, error))
     }
+}
+
+/// What each part made of a sample.
+fn parts(rewards: &Rewards, at: usize) -> serde_json::Map<String, serde_json::Value> {
+    let part = |part: &PartRewards| {
+        let named: serde_json::Map<String, serde_json::Value> = part.named[at]
+            .iter()
+            .map(|(name, value)| (name.clone(), (*value).into()))
+            .collect();
+        let value = match &part.reasons[at] {
+            Some(reason) => serde_json::json!({ "abstained": reason }),
+            None => serde_json::json!({ "value": part.values[at], "parts": named }),
+        };
+        (part.name.clone(), value)
+    };
+    rewards.parts.iter().map(part).collect()
 }

@@ -3,24 +3,25 @@
 //! [`Plan::prepare`] checks everything that can be checked without a model:
 //! device, plugins and grants, data, the model's folder. [`Plan::run`] then
 //! does the work: evaluation of what is there, supervised warm-up, preferences
-//! (from the data, or from the model's own samples ranked by a metric), DPO,
-//! evaluation again, and what is left behind in the run's folder.
+//! (from the data, or from the model's own samples ranked by a metric) and DPO,
+//! or PPO, GRPO or RLOO on the model's own responses, evaluation again, and what is left behind in the run's folder.
 
 mod examples;
 mod folder;
+mod on_policy;
 mod plugins;
 mod policy;
 mod programs;
 mod samples;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::{DType, Device};
 
 use crate::config::model::Precision;
-use crate::config::{Config, Origin, Training};
+use crate::config::{Config, Method, Origin, Training};
 use crate::data::sources::Adapters;
 use crate::data::{self, Demonstration, PreferencePair};
 use crate::evaluate::{self, MetricResult};
@@ -42,6 +43,33 @@ pub use programs::{DEFAULT_RUNNER, pool};
 
 /// Fewest pairs that a preference loss and its held-out accuracy mean anything for.
 const PAIRS_MIN: usize = 8;
+
+/// What a run does that is not told.
+const DEFAULT_METHOD: Method = Method::Dpo;
+
+/// Folder of the policy as its warm-up left it.
+const WARMED_UP: &str = "warmed-up";
+
+/// How a run begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// In a folder that holds no run.
+    New,
+    /// In place of the run that is there.
+    Overwrite,
+    /// Where the run in its folder was ended: from a checkpoint, or before there was one.
+    Resume(Option<PathBuf>),
+}
+
+/// The step of `checkpoint-N`.
+fn checkpoint_step(folder: &Path) -> u64 {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let number = name.and_then(|name| name.strip_prefix("checkpoint-"));
+    number.and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Where pairs come from, those trained on, those held out.
+type Pairs = (&'static str, Vec<trainer::Pair>, Vec<trainer::Pair>);
 
 /// What ended a run, or kept it from beginning.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +128,33 @@ impl Error {
     }
 }
 
+/// Refuses a method that the data, or the reward, do not suffice for.
+fn check_method(method: Method, examples: &Examples, plugins: &Plugins) -> Result<(), Error> {
+    let refuse = |what: &str, hint: &str| {
+        let name = method.name();
+        Err(Error::Input(format!(
+            "`--method {name}` needs {what}\nhint: {hint}"
+        )))
+    };
+    match method {
+        Method::Dpo => Ok(()),
+        Method::Sft if examples.demonstrations.is_empty() => refuse(
+            "demonstrations, and the data have none",
+            "give --train-data-path a file with prompt,response",
+        ),
+        Method::Sft => Ok(()),
+        Method::Ppo | Method::Grpo | Method::Rloo if examples.train_tasks.is_empty() => refuse(
+            "prompts to sample responses to, and the data have none",
+            "give --train-data-path a file with prompt,response, or tasks with tests",
+        ),
+        Method::Ppo | Method::Grpo | Method::Rloo if plugins.reward_parts().is_empty() => refuse(
+            "a reward",
+            "give one with --plugin, as `--plugin unit-tests,weight=1`",
+        ),
+        Method::Ppo | Method::Grpo | Method::Rloo => Ok(()),
+    }
+}
+
 /// A run that has been checked and can begin.
 pub struct Plan {
     config: Config,
@@ -136,7 +191,12 @@ impl Plan {
         let examples = Examples::gather(&config, adapters.as_ref())?;
         let source = Source::of(&config.model.base_model_name)?;
         let weights = source.weights(&config.model)?;
-        if examples.preferences.is_none() && plugins.reward_parts().is_empty() {
+        let method = config.training.method.unwrap_or(DEFAULT_METHOD);
+        check_method(method, &examples, &plugins)?;
+        if method == Method::Dpo
+            && examples.preferences.is_none()
+            && plugins.reward_parts().is_empty()
+        {
             return Err(Error::Input(format!(
                 "the data have no preferences, and the metric `{}` that would rank the model's own samples is not among {}\nhint: set `preferences.metric` to one of them, or give a reward shaper with --plugin",
                 config.preferences.metric,
@@ -156,6 +216,18 @@ impl Plan {
             examples,
             plugins,
         })
+    }
+
+    fn method(&self) -> Method {
+        self.config.training.method.unwrap_or(DEFAULT_METHOD)
+    }
+
+    /// The stage whose steps have checkpoints, as the tracker hears it.
+    fn training_stage(&self) -> &'static str {
+        match self.method() {
+            Method::Sft => "warm-up",
+            method => method.name(),
+        }
     }
 
     /// The plan, for people.
@@ -179,7 +251,10 @@ impl Plan {
                 .map(|source| format!("data       {source}")),
         );
         lines.push(
-            if config.warm_up.steps > 0 && !examples.demonstrations.is_empty() {
+            if config.warm_up.steps > 0
+                && !examples.demonstrations.is_empty()
+                && self.method() != Method::Sft
+            {
                 format!(
                     "warm-up    {} steps of {} demonstrations (of {})",
                     config.warm_up.steps,
@@ -190,13 +265,25 @@ impl Plan {
                 "warm-up    none".to_owned()
             },
         );
-        lines.push(match &examples.preferences {
-            Some((train, held_out)) => format!(
+        lines.push(match (self.method(), &examples.preferences) {
+            (Method::Sft, _) => format!(
+                "sft        {} demonstrations",
+                examples.demonstrations.len()
+            ),
+            (method @ (Method::Ppo | Method::Grpo | Method::Rloo), _) => format!(
+                "{:10} {} responses to each of {} prompts a step (of {}), rewarded by {}",
+                method.name(),
+                config.rollout.samples_per_prompt,
+                config.rollout.prompts_per_step,
+                examples.train_tasks.len(),
+                self.plugins.describe_reward()
+            ),
+            (Method::Dpo, Some((train, held_out))) => format!(
                 "dpo        {} pairs from the data, {} held out",
                 train.len(),
                 held_out.len()
             ),
-            None => format!(
+            (Method::Dpo, None) => format!(
                 "dpo        pairs from {} samples of each of {} prompts, ranked by {}",
                 config.preferences.samples_per_prompt,
                 self.sampled_prompts(),
@@ -266,31 +353,54 @@ impl Plan {
         }
     }
 
-    /// Does the work. Everything is left in the run's folder, which must be
-    /// new unless `overwrite` is set.
+    /// Does the work. Everything is left in the run's folder.
     ///
     /// # Errors
     /// What ended it; what was done by then is in the folder.
     pub fn run(
         self,
-        overwrite: bool,
+        start: Start,
         console: Box<dyn Tracker>,
         interrupt: &AtomicBool,
     ) -> Result<Summary, Error> {
         let path = self.config.run_folder();
-        RunFolder::check(&path, overwrite)?;
-        let mut policy = Policy::load(&self.source, self.config.seed, &self.device)?;
+        if !matches!(start, Start::Resume(_)) {
+            RunFolder::check(&path, matches!(start, Start::Overwrite))?;
+        }
+        // What was warmed up is not warmed up again.
+        let warmed = path.join(WARMED_UP);
+        let resumes = matches!(start, Start::Resume(_)) && warmed.join("config.json").is_file();
+        let source = match resumes {
+            true => Source::Folder(warmed),
+            false => self.source.clone(),
+        };
+        let mut policy = Policy::load(&source, self.config.seed, &self.device)?;
         policy.compute(&self.config.model);
-        let folder = RunFolder::create(&path)?;
+        let checkpoint = match start {
+            Start::Resume(checkpoint) => checkpoint,
+            Start::New | Start::Overwrite => None,
+        };
+        let folder = if resumes || checkpoint.is_some() {
+            let step = checkpoint.as_deref().map_or(0, checkpoint_step);
+            RunFolder::reopen(&path, self.training_stage(), step)?
+        } else {
+            // Of a run that was here, nothing may be taken for this one's.
+            let _ = std::fs::remove_dir_all(path.join(WARMED_UP));
+            RunFolder::create(&path)?
+        };
         folder.json("config.json", &self.config)?;
-        let jsonl = Jsonl::create(&folder.path("metrics.jsonl"))
+        let jsonl = Jsonl::append(&folder.path("metrics.jsonl"))
             .map_err(|error| folder.write_error("metrics", "metrics.jsonl", error))?;
+        let evaluations = folder.evaluations();
         let mut run = Run {
             plan: &self,
             folder: &folder,
             tracker: All(vec![console, Box::new(jsonl)]),
             interrupt,
             policy,
+            warmed_up: resumes,
+            resume: checkpoint,
+            evaluations,
             seconds: Vec::new(),
             warnings: Vec::new(),
         };
@@ -310,6 +420,12 @@ struct Run<'a> {
     tracker: All,
     interrupt: &'a AtomicBool,
     policy: Policy,
+    /// Whether the policy was loaded as its warm-up had left it.
+    warmed_up: bool,
+    /// The checkpoint that the training goes on from.
+    resume: Option<PathBuf>,
+    /// Of the stages so far.
+    evaluations: Vec<StageEvaluation>,
     seconds: Vec<(String, f64)>,
     warnings: Vec<String>,
 }
@@ -325,23 +441,71 @@ impl Run<'_> {
                 config.training.max_length
             ));
         }
-        let mut evaluations = Vec::new();
+        let method = plan.method();
         // What the adapters at the end belong to, where anybody has it.
         let mut base = Some(config.model.base_model_name.as_str());
-        if config.warm_up.steps > 0 && !plan.examples.demonstrations.is_empty() {
-            evaluations.push(self.evaluate("before warm-up")?);
-            // Weights that were drawn just now have nothing that an adapter could build on.
-            if Origin::of(&config.model.base_model_name) == Origin::Pretrained {
-                self.policy.adapt(&config.model, config.seed)?;
+        let warms_up = config.warm_up.steps > 0 && !plan.examples.demonstrations.is_empty();
+        if warms_up && method != Method::Sft {
+            if !self.warmed_up {
+                self.evaluate("before warm-up")?;
+                // Weights that were drawn just now have nothing that an adapter could build on.
+                if Origin::of(&config.model.base_model_name) == Origin::Pretrained {
+                    self.policy.adapt(&config.model, config.seed)?;
+                }
+                self.supervised("warm-up", &plan.examples.demonstrations)?;
+                // The warmed-up model is what is held to: its reference is the adapters' absence.
+                self.policy.absorb_adapters()?;
+                self.policy.save(&self.folder.path(WARMED_UP))?;
             }
-            self.warm_up(&plan.examples.demonstrations)?;
-            // The warmed-up model is what DPO holds to: its reference is the adapters' absence.
-            self.policy.absorb_adapters()?;
             base = None;
-            evaluations.push(self.evaluate("after warm-up")?);
+            self.evaluate("after warm-up")?;
         } else {
-            evaluations.push(self.evaluate("before dpo")?);
+            self.evaluate(&format!("before {}", method.name()))?;
         }
+        let mut preferences = None;
+        let mut rollouts = None;
+        match method {
+            Method::Dpo => {
+                let (source, train, held_out) = self.preference_pairs()?;
+                self.policy.adapt(&config.model, config.seed)?;
+                preferences = Some(self.dpo(source, &train, &held_out)?);
+            }
+            Method::Sft => {
+                if Origin::of(&config.model.base_model_name) == Origin::Pretrained {
+                    self.policy.adapt(&config.model, config.seed)?;
+                }
+                self.supervised("sft", &plan.examples.demonstrations)?;
+            }
+            Method::Ppo | Method::Grpo | Method::Rloo => {
+                self.policy.adapt(&config.model, config.seed)?;
+                rollouts = Some(self.on_policy(method)?);
+            }
+        }
+        if let Some(base) = base {
+            self.save_adapters(base)?;
+        }
+        self.policy.absorb_adapters()?;
+        self.evaluate(&format!("after {}", method.name()))?;
+        self.policy.save(&self.folder.path("final"))?;
+        let evaluations = std::mem::take(&mut self.evaluations);
+        let last = &evaluations.last().expect("one was just made").metrics;
+        let targets = plan.targets(last);
+        Ok(Summary {
+            model: config.model.base_model_name.clone(),
+            method: method.name(),
+            seed: config.seed,
+            targets,
+            evaluations,
+            preferences,
+            rollouts,
+            warnings: std::mem::take(&mut self.warnings),
+        })
+    }
+
+    /// Pairs to train on and pairs held out: the data's, or made from the model's own samples.
+    fn preference_pairs(&mut self) -> Result<Pairs, Error> {
+        let plan = self.plan;
+        let config = &plan.config;
         let (source, train, held_out) = match &plan.examples.preferences {
             Some((train, held_out)) => (
                 "data",
@@ -372,25 +536,7 @@ impl Run<'_> {
                 config.training.max_length
             )));
         }
-        self.policy.adapt(&config.model, config.seed)?;
-        let preferences = self.dpo(source, &train, &held_out)?;
-        if let Some(base) = base {
-            self.save_adapters(base)?;
-        }
-        self.policy.absorb_adapters()?;
-        evaluations.push(self.evaluate("after dpo")?);
-        self.policy.save(&self.folder.path("final"))?;
-        let last = &evaluations.last().expect("one was just made").metrics;
-        let targets = plan.targets(last);
-        Ok(Summary {
-            model: config.model.base_model_name.clone(),
-            method: "dpo",
-            seed: config.seed,
-            targets,
-            evaluations,
-            preferences: Some(preferences),
-            warnings: std::mem::take(&mut self.warnings),
-        })
+        Ok((source, train, held_out))
     }
 
     /// Times a stage, and asks before it whether to go on.
@@ -416,7 +562,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn evaluate(&mut self, stage: &str) -> Result<StageEvaluation, Error> {
+    /// Judges the policy on the held-out tasks, unless that was done before an interruption.
+    fn evaluate(&mut self, stage: &str) -> Result<(), Error> {
+        if self.evaluations.iter().any(|done| done.stage == stage) {
+            return Ok(());
+        }
         self.timed(stage, |run| {
             let tasks = &run.plan.examples.eval_tasks;
             let samples = run.greedy_responses(&format!("evaluate {stage}"), tasks)?;
@@ -443,16 +593,18 @@ impl Run<'_> {
                     run.warn(format!("metric `{}`, {stage}: {failure}", metric.name));
                 }
             }
-            Ok(StageEvaluation {
+            run.evaluations.push(StageEvaluation {
                 stage: stage.to_owned(),
                 tasks: samples.len(),
                 metrics,
-            })
+            });
+            run.folder.json(folder::EVALUATIONS, &run.evaluations)
         })
     }
 
-    fn warm_up(&mut self, demonstrations: &[Demonstration]) -> Result<(), Error> {
-        self.timed("warm-up", |run| {
+    /// Trains on demonstrations: as the warm-up, or as all there is.
+    fn supervised(&mut self, stage: &str, demonstrations: &[Demonstration]) -> Result<(), Error> {
+        self.timed(stage, |run| {
             let config = &run.plan.config;
             let mut examples = Vec::with_capacity(demonstrations.len());
             for row in demonstrations {
@@ -471,7 +623,7 @@ impl Run<'_> {
                     config.training.max_length
                 )));
             }
-            let training = Training {
+            let mut training = Training {
                 learning_rate: config.warm_up.learning_rate,
                 batch_size: config.warm_up.batch_size,
                 weight_decay: config.warm_up.weight_decay,
@@ -480,15 +632,27 @@ impl Run<'_> {
                 gradient_accumulation_steps: 1,
                 ..config.training.clone()
             };
+            if config.warm_up.steps == 0 {
+                training = config.training.clone();
+            }
+            let Policy { model, tokenizer } = &mut run.policy;
+            let extras = |folder: &Path| tokenizer.save(folder);
+            let folder = run.folder.path("");
+            // A warm-up is not gone on with: it is short, and what follows has checkpoints.
+            let checkpoints = (run.plan.method() == Method::Sft).then(|| trainer::Checkpoints {
+                folder: &folder,
+                resume: run.resume.clone(),
+                extras: &extras,
+            });
             let outcome = trainer::sft::train(
-                &mut run.policy.model,
+                model,
                 &examples,
                 &training,
                 &mut trainer::Run {
                     seed: config.seed,
                     interrupt: run.interrupt,
                     tracker: &mut run.tracker,
-                    checkpoints: None,
+                    checkpoints,
                 },
             )?;
             run.after_training(outcome.interrupted)
@@ -516,7 +680,7 @@ impl Run<'_> {
                     tracker: &mut run.tracker,
                     checkpoints: Some(trainer::Checkpoints {
                         folder: &run.folder.path(""),
-                        resume: None,
+                        resume: run.resume.clone(),
                         extras: &|folder| tokenizer.save(folder),
                     }),
                 },

@@ -1,6 +1,6 @@
 //! The model's own responses: greedy ones to be judged, sampled ones to learn from.
 
-use super::{Error, Run};
+use super::{Error, Plan, Run};
 use crate::config::Generation;
 use crate::data::Task;
 use crate::evaluate;
@@ -9,6 +9,7 @@ use crate::plugin::reward_shaper::{Context, Rollout};
 use crate::random::{Purpose, Stream};
 use crate::reward::{self, Rewards};
 use crate::rollout::{self, FinishReason, Response, Stop};
+use crate::tokenizer::Tokenizer;
 use crate::tracking::Tracker;
 use crate::trainer;
 
@@ -28,7 +29,7 @@ impl Run<'_> {
         Ok(tasks
             .iter()
             .zip(&responses)
-            .map(|(task, response)| self.sample(task, response))
+            .map(|(task, response)| self.judge().sample(task, response))
             .collect())
     }
 
@@ -82,90 +83,29 @@ impl Run<'_> {
         tasks: &[Task],
         responses: &[Response],
     ) -> Result<Rewards, Error> {
-        let plan = self.plan;
-        let samples: Vec<Sample> = responses
-            .iter()
-            .map(|response| self.sample(&tasks[response.prompt], response))
-            .collect();
-        let mut rollouts: Vec<Rollout> = responses
-            .iter()
-            .zip(&samples)
-            .map(|(response, sample)| self.rollout(response, sample))
-            .collect();
-        for metric in plan.plugins.reward_metrics() {
-            let scores = evaluate::score(metric, &samples).per_sample;
-            for (rollout, score) in rollouts.iter_mut().zip(scores) {
-                let value = score.ok().map(|score| score.value);
-                rollout
-                    .metrics
-                    .extend(value.map(|value| (metric.name().to_owned(), value)));
-            }
-        }
-        let targets = plan.config.evaluation.targets();
-        let context = Context {
-            step: 0,
-            steps_total: plan.config.training.steps as u64,
-            response_tokens_max: u32::try_from(plan.config.generation.max_new_tokens)
-                .unwrap_or(u32::MAX),
-            targets: targets
-                .into_iter()
-                .map(|(name, target)| (name.to_owned(), target))
-                .collect(),
-        };
-        let rewards = reward::rewards(&plan.plugins.reward_parts(), &rollouts, &context)?;
+        let answered: Vec<&Task> = responses.iter().map(|r| &tasks[r.prompt]).collect();
+        let (samples, rewards) = self.judge().rewards(0, &answered, responses)?;
         self.folder.rewards(stage, &samples, &rewards)?;
-        let means: Vec<(String, f64)> = rewards
-            .means()
-            .into_iter()
-            .map(|(name, mean)| (format!("rewards/{name}"), mean))
-            .collect();
+        let means = curves(&rewards);
         let values: Vec<(&str, f64)> = means
             .iter()
             .map(|(name, mean)| (name.as_str(), *mean))
             .collect();
         self.tracker.log(round, &values);
-        if rewards.totals.iter().all(Option::is_none)
-            && let Some((part, reason)) = first_reason(&rewards)
-        {
-            return Err(Error::Reward { part, reason });
-        }
-        for part in &rewards.parts {
-            let missing = part.reasons.iter().flatten().count();
-            if let Some(reason) = part.reasons.iter().flatten().next() {
-                self.warn(format!(
-                    "{stage}: `{}` gave no reward for {missing} of {} responses: {reason}",
-                    part.name,
-                    samples.len()
-                ));
-            }
+        for warning in abstentions(stage, &rewards) {
+            self.warn(warning);
         }
         Ok(rewards)
     }
 
-    /// What is known of a response that the policy has just sampled.
-    fn rollout(&self, response: &Response, sample: &Sample) -> Rollout {
-        let tokenizer = &self.policy.tokenizer;
-        Rollout {
-            sample: sample.clone(),
-            tokens: response
-                .ids
-                .iter()
-                .map(|id| tokenizer.token_text(*id))
-                .collect(),
-            reward_model_score: None,
-            metrics: Vec::new(),
-            execution: None,
-            // The policy is its own reference as long as no preference has been trained on.
-            kl: 0.0,
-            finish_reason: match response.finish {
-                FinishReason::Length => "length",
-                FinishReason::Eos | FinishReason::StopString(_) => "stop",
-            }
-            .to_owned(),
+    fn judge(&self) -> Judge<'_> {
+        Judge {
+            plan: self.plan,
+            tokenizer: &self.policy.tokenizer,
         }
     }
 
-    fn prompts(&self, tasks: &[Task]) -> Result<Vec<Vec<u32>>, Error> {
+    pub(super) fn prompts(&self, tasks: &[Task]) -> Result<Vec<Vec<u32>>, Error> {
         let config = &self.plan.config;
         // A prompt as long as the context would leave no room for an answer.
         let room = config
@@ -227,23 +167,128 @@ impl Run<'_> {
         Ok(responses)
     }
 
-    fn sample(&self, task: &Task, response: &Response) -> Sample {
-        Sample {
-            id: format!("{}/{}", task.id, response.sample),
-            prompt: task.prompt.clone(),
-            response: self.policy.tokenizer.decode(&response.ids),
-            references: task.references.clone(),
-            language: "python".to_owned(),
-            tests: task.tests.clone(),
-        }
-    }
-
     fn without_eos<'a>(&self, ids: &'a [u32]) -> &'a [u32] {
         match ids.split_last() {
             Some((last, rest)) if self.policy.tokenizer.specials().eos.contains(last) => rest,
             _ => ids,
         }
     }
+}
+
+/// Says what responses are worth.
+pub(super) struct Judge<'a> {
+    pub plan: &'a Plan,
+    pub tokenizer: &'a Tokenizer,
+}
+
+impl Judge<'_> {
+    /// A response as metrics see it.
+    fn sample(&self, task: &Task, response: &Response) -> Sample {
+        Sample {
+            id: format!("{}/{}", task.id, response.sample),
+            prompt: task.prompt.clone(),
+            response: self.tokenizer.decode(&response.ids),
+            references: task.references.clone(),
+            language: "python".to_owned(),
+            tests: task.tests.clone(),
+        }
+    }
+
+    /// What is known of a response that the policy has just sampled.
+    fn rollout(&self, response: &Response, sample: &Sample) -> Rollout {
+        Rollout {
+            sample: sample.clone(),
+            tokens: response
+                .ids
+                .iter()
+                .map(|id| self.tokenizer.token_text(*id))
+                .collect(),
+            reward_model_score: None,
+            metrics: Vec::new(),
+            execution: None,
+            // The trainers hold the policy to its reference themselves.
+            kl: 0.0,
+            finish_reason: match response.finish {
+                FinishReason::Length => "length",
+                FinishReason::Eos | FinishReason::StopString(_) => "stop",
+            }
+            .to_owned(),
+        }
+    }
+
+    /// Responses as samples, and their rewards; `tasks` has the task of each response.
+    ///
+    /// # Errors
+    /// A part ends the run, or no response has a reward.
+    pub fn rewards(
+        &self,
+        step: u64,
+        tasks: &[&Task],
+        responses: &[Response],
+    ) -> Result<(Vec<Sample>, Rewards), Error> {
+        let plan = self.plan;
+        let samples: Vec<Sample> = responses
+            .iter()
+            .zip(tasks)
+            .map(|(response, task)| self.sample(task, response))
+            .collect();
+        let mut rollouts: Vec<Rollout> = responses
+            .iter()
+            .zip(&samples)
+            .map(|(response, sample)| self.rollout(response, sample))
+            .collect();
+        for metric in plan.plugins.reward_metrics() {
+            let scores = evaluate::score(metric, &samples).per_sample;
+            for (rollout, score) in rollouts.iter_mut().zip(scores) {
+                let value = score.ok().map(|score| score.value);
+                rollout
+                    .metrics
+                    .extend(value.map(|value| (metric.name().to_owned(), value)));
+            }
+        }
+        let targets = plan.config.evaluation.targets();
+        let context = Context {
+            step,
+            steps_total: plan.config.training.steps as u64,
+            response_tokens_max: u32::try_from(plan.config.generation.max_new_tokens)
+                .unwrap_or(u32::MAX),
+            targets: targets
+                .into_iter()
+                .map(|(name, target)| (name.to_owned(), target))
+                .collect(),
+        };
+        let rewards = reward::rewards(&plan.plugins.reward_parts(), &rollouts, &context)?;
+        if rewards.totals.iter().all(Option::is_none)
+            && let Some((part, reason)) = first_reason(&rewards)
+        {
+            return Err(Error::Reward { part, reason });
+        }
+        Ok((samples, rewards))
+    }
+}
+
+/// The parts' means under their tags.
+pub(super) fn curves(rewards: &Rewards) -> Vec<(String, f64)> {
+    let means = rewards.means().into_iter();
+    means
+        .map(|(name, mean)| (format!("rewards/{name}"), mean))
+        .collect()
+}
+
+/// One line for each part that gave some responses no reward.
+pub(super) fn abstentions(stage: &str, rewards: &Rewards) -> Vec<String> {
+    let parts = rewards.parts.iter();
+    parts
+        .filter_map(|part| {
+            let missing = part.reasons.iter().flatten().count();
+            let reason = part.reasons.iter().flatten().next()?;
+            Some(format!(
+                "{stage}: `{}` gave no reward for {missing} of {} responses: {reason}",
+                part.name,
+                part.values.len()
+            ))
+        })
+        .collect()
 }
 
 /// The first part that gave no reward, and why.

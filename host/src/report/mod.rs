@@ -6,7 +6,7 @@
 pub mod manifest;
 pub mod tables;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::evaluate::MetricResult;
 use crate::trainer::dpo;
@@ -21,13 +21,16 @@ pub struct Summary {
     pub evaluations: Vec<StageEvaluation>,
     /// The preference loss on held-out pairs.
     pub preferences: Option<PreferenceSummary>,
+    /// What was learned from the policy's own responses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollouts: Option<RolloutSummary>,
     pub targets: Vec<TargetResult>,
     /// What a reader should know before quoting the numbers.
     pub warnings: Vec<String>,
 }
 
 /// Metrics on the held-out tasks after a stage.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StageEvaluation {
     /// `before warm-up`, `after warm-up`, `after dpo`.
     pub stage: String,
@@ -44,6 +47,21 @@ pub struct PreferenceSummary {
     pub pairs_held_out: usize,
     pub before: dpo::Evaluation,
     pub after: dpo::Evaluation,
+}
+
+/// What PPO, GRPO or RLOO did.
+#[derive(Clone, Debug, Serialize)]
+pub struct RolloutSummary {
+    /// Batches of responses.
+    pub steps: u64,
+    /// Responses learned from.
+    pub responses: u64,
+    /// Batches left out because a number was not finite.
+    pub bad_batches: u64,
+    /// Mean reward of the last batch.
+    pub final_reward: f64,
+    /// Divergence of a response from the reference in the last batch, in nats; 0 without one.
+    pub final_kl: f64,
 }
 
 /// A metric against its target.

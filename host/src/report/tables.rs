@@ -33,6 +33,22 @@ pub fn summary(summary: &Summary) -> String {
             let _ = writeln!(out, "  {name:22} {before:8.4} {after:8.4}");
         }
     }
+    if let Some(rollouts) = &summary.rollouts {
+        let _ = write!(
+            out,
+            "\n{} ({} steps, {} responses)\n  {:22} {:8.4}\n  {:22} {:8.4}\n",
+            summary.method,
+            rollouts.steps,
+            rollouts.responses,
+            "reward, last step",
+            rollouts.final_reward,
+            "kl, last step",
+            rollouts.final_kl
+        );
+        if rollouts.bad_batches > 0 {
+            let _ = writeln!(out, "  {:22} {:>8}", "bad batches", rollouts.bad_batches);
+        }
+    }
     let _ = writeln!(out, "\ntargets");
     for target in &summary.targets {
         let _ = match (target.value, target.met) {

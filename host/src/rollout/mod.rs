@@ -1,6 +1,7 @@
 //! Responses sampled from a model or searched with beams, with the log-probability of every token.
 
 mod beams;
+pub mod kl;
 pub mod logprobs;
 pub mod sampling;
 

@@ -16,11 +16,14 @@ pub struct Jsonl {
 }
 
 impl Jsonl {
+    /// Writes behind what is in the file, which is made where there is none.
+    ///
     /// # Errors
-    /// The file can't be made.
-    pub fn create(path: &Path) -> std::io::Result<Self> {
+    /// The file can't be opened.
+    pub fn append(path: &Path) -> std::io::Result<Self> {
+        let file = File::options().create(true).append(true).open(path)?;
         Ok(Self {
-            out: BufWriter::new(File::create(path)?),
+            out: BufWriter::new(file),
             stage: String::new(),
             broken: false,
         })

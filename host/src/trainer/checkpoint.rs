@@ -11,8 +11,8 @@ use super::{Checkpoints, Error};
 use crate::config::training::Training;
 use crate::models::{Model, weights};
 
-const STATE: &str = "trainer_state.json";
-const OPTIMIZER: &str = "optimizer.safetensors";
+pub(super) const STATE: &str = "trainer_state.json";
+pub(super) const OPTIMIZER: &str = "optimizer.safetensors";
 
 /// Where a run stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,30 @@ impl Fingerprint {
             "training": settings,
             "lora": model.backbone().lora(),
         }))
+    }
+
+    /// The same with what one kind of training has besides.
+    pub(super) fn with(mut self, more: Value) -> Self {
+        if let (Some(all), Value::Object(more)) = (self.0.as_object_mut(), more) {
+            all.extend(more);
+        }
+        self
+    }
+
+    /// As checkpoints hold it.
+    pub(super) fn value(&self) -> &Value {
+        &self.0
+    }
+
+    /// Refuses the state of another run.
+    pub(super) fn check(&self, folder: &Path, state: &Value) -> Result<(), Error> {
+        match self.difference(state.get("run").unwrap_or(&Value::Null)) {
+            None => Ok(()),
+            Some(message) => Err(Error::OtherRun {
+                folder: folder.into(),
+                message,
+            }),
+        }
     }
 
     /// The first difference, for people.
@@ -129,10 +153,7 @@ pub(super) fn load(
         folder: folder.into(),
         message,
     };
-    let text =
-        fs::read_to_string(folder.join(STATE)).map_err(|e| broken(format!("`{STATE}`: {e}")))?;
-    let value: Value =
-        serde_json::from_str(&text).map_err(|e| broken(format!("`{STATE}` is not JSON: {e}")))?;
+    let value = read_state(folder)?;
     let number = |key: &str| {
         value
             .get(key)
@@ -155,15 +176,21 @@ pub(super) fn load(
             })
         }),
     };
-    if let Some(message) = fingerprint.difference(value.get("run").unwrap_or(&Value::Null)) {
-        return Err(Error::OtherRun {
-            folder: folder.into(),
-            message,
-        });
-    }
+    fingerprint.check(folder, &value)?;
     model.restore(folder)?;
     optimizer.load(&folder.join(OPTIMIZER), model, state.updates())?;
     Ok(state)
+}
+
+/// The state that a checkpoint was written with.
+pub(super) fn read_state(folder: &Path) -> Result<Value, Error> {
+    let broken = |message: String| Error::BrokenCheckpoint {
+        folder: folder.into(),
+        message,
+    };
+    let text =
+        fs::read_to_string(folder.join(STATE)).map_err(|e| broken(format!("`{STATE}`: {e}")))?;
+    serde_json::from_str(&text).map_err(|e| broken(format!("`{STATE}` is not JSON: {e}")))
 }
 
 /// The checkpoint with the most steps in an output folder.

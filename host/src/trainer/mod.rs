@@ -1,4 +1,4 @@
-//! The loops that change a model: supervised warm-up and preference optimisation.
+//! The loops that change a model: supervised warm-up, preference optimisation, policy gradients.
 //!
 //! A trainer takes tokenised examples, settings and a seed, changes the model in place, and tells
 //! a [`Tracker`] what happens. It prints nothing and opens no files but checkpoints. Everything
@@ -7,9 +7,12 @@
 
 pub mod checkpoint;
 pub mod dpo;
+pub mod grpo;
 pub mod loss_scale;
 pub mod minibatch;
+pub mod on_policy;
 pub mod optimizer;
+pub mod ppo;
 pub mod sft;
 
 use std::io;
@@ -38,6 +41,15 @@ pub enum Error {
         value: f64,
         step: u64,
     },
+    #[error(
+        "{trainer}: {count} batches in a row could not be learned from, the last one at step {step}: {reason}"
+    )]
+    BadBatches {
+        trainer: &'static str,
+        count: u64,
+        step: u64,
+        reason: String,
+    },
     #[error("checkpoint `{}` belongs to another run: {message}", .folder.display())]
     OtherRun { folder: PathBuf, message: String },
     #[error("checkpoint `{}`: {message}", .folder.display())]
@@ -55,7 +67,7 @@ impl Error {
     /// What to do next, where there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFinite { .. } => {
+            Self::NotFinite { .. } | Self::BadBatches { .. } => {
                 Some("a lower `training.learning_rate` or `training.max_grad_norm` may help".into())
             }
             Self::OtherRun { .. } => Some(
@@ -164,6 +176,11 @@ struct Plan {
 impl Plan {
     fn new(examples: usize, training: &Training, seed: u64) -> Self {
         let per_step = training.batch_size.max(1) * training.gradient_accumulation_steps.max(1);
+        Self::of(examples, per_step, training, seed)
+    }
+
+    /// A plan whose steps take `per_step` examples each.
+    fn of(examples: usize, per_step: usize, training: &Training, seed: u64) -> Self {
         let steps_per_epoch = examples.div_ceil(per_step);
         let all = (training.epochs as u64).saturating_mul(steps_per_epoch as u64);
         let steps = if training.steps > 0 {

@@ -96,6 +96,24 @@ impl AdamW {
         Ok(norm)
     }
 
+    /// Updates done.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Zeroes a model's gradients: what was accumulated is not learned.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn discard(model: &mut dyn Model) -> Result<()> {
+        for parameter in model.trainable_mut() {
+            if parameter.gradient.is_some() {
+                parameter.gradient = Some(parameter.value.zeros_like()?);
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the moments, under torch's names behind each parameter's.
     ///
     /// # Errors

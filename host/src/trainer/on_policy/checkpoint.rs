@@ -1,0 +1,134 @@
+//! Checkpoints of a policy-gradient training: besides what every checkpoint has, the value model
+//! with its optimizer, and where β stands. The reference is not in it: it is the model that the
+//! training was begun with, which whoever resumes must load first.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Job, Learner, LossScale, Recipe, State};
+use crate::models::{Model, weights};
+use crate::trainer::checkpoint::{self, Fingerprint, OPTIMIZER, STATE};
+use crate::trainer::{Error, Plan, Run};
+
+/// Folder of the value model in a checkpoint.
+const VALUE: &str = "value";
+
+/// What must be equal for a training to be continued.
+pub(super) fn fingerprint(
+    recipe: &Recipe,
+    job: &Job,
+    plan: &Plan,
+    model: &dyn Model,
+) -> Fingerprint {
+    let common = Fingerprint::new(
+        recipe.name,
+        job.prompts.len(),
+        plan.steps,
+        plan.seed,
+        job.training,
+        model,
+    );
+    common.with(json!({
+        "method": recipe.settings,
+        "rollout": job.rollout,
+        "max_new_tokens": job.generation.max_new_tokens,
+    }))
+}
+
+/// Numbers by their bits: a score is not always a JSON number.
+fn bits(x: f64) -> String {
+    x.to_bits().to_string()
+}
+
+pub(super) fn save(run: &Run, learner: &Learner, fingerprint: &Fingerprint) -> Result<(), Error> {
+    let Some(checkpoints) = &run.checkpoints else {
+        return Ok(());
+    };
+    let state = &learner.state;
+    let folder = checkpoints
+        .folder
+        .join(format!("checkpoint-{}", state.step));
+    let value = json!({
+        "global_step": state.step,
+        "num_input_tokens_seen": state.tokens,
+        "episodes": state.episodes,
+        "updates": learner.optimizer.number(),
+        "value_updates": learner.critic.as_ref().map(|c| c.optimizer.number()),
+        "bad_batches": [state.bad_batches, state.bad_in_a_row],
+        "kl_coefficient_bits": bits(state.kl_coefficient),
+        "score_bits": bits(state.score),
+        "kl_bits": bits(state.kl),
+        "loss_scale": state.loss_scale.map(|s| json!([s.scale, s.steps, s.skipped])),
+        "run": fingerprint.value(),
+    });
+    learner.model.save(&folder, &|partial| {
+        (checkpoints.extras)(partial)?;
+        learner
+            .optimizer
+            .save(&partial.join(OPTIMIZER), learner.model)?;
+        if let Some(critic) = &learner.critic {
+            let inside = partial.join(VALUE);
+            let written = critic.model.save(&inside, &|folder| {
+                critic
+                    .optimizer
+                    .save(&folder.join(OPTIMIZER), &critic.model)
+            });
+            written.map_err(std::io::Error::other)?;
+        }
+        weights::write_json(&partial.join(STATE), &value)
+    })?;
+    Ok(())
+}
+
+pub(super) fn load(
+    folder: &Path,
+    learner: &mut Learner,
+    fingerprint: &Fingerprint,
+) -> Result<(), Error> {
+    let broken = |message: String| Error::BrokenCheckpoint {
+        folder: folder.into(),
+        message,
+    };
+    let value = checkpoint::read_state(folder)?;
+    fingerprint.check(folder, &value)?;
+    let missing = |key: &str| broken(format!("`{STATE}` has no `{key}`"));
+    let number = |key: &str| value[key].as_u64().ok_or_else(|| missing(key));
+    let float = |key: &str| {
+        let bits = value[key].as_str().and_then(|bits| bits.parse().ok());
+        bits.map(f64::from_bits).ok_or_else(|| missing(key))
+    };
+    let bad = |at: usize| value["bad_batches"][at].as_u64();
+    learner.state = State {
+        step: number("global_step")?,
+        episodes: number("episodes")?,
+        tokens: number("num_input_tokens_seen")?,
+        bad_batches: bad(0).ok_or_else(|| missing("bad_batches"))?,
+        bad_in_a_row: bad(1).ok_or_else(|| missing("bad_batches"))?,
+        kl_coefficient: float("kl_coefficient_bits")?,
+        loss_scale: loss_scale(&value),
+        score: float("score_bits")?,
+        kl: float("kl_bits")?,
+    };
+    learner.model.restore(folder)?;
+    let updates = number("updates")?;
+    let optimizer = folder.join(OPTIMIZER);
+    learner.optimizer.load(&optimizer, learner.model, updates)?;
+    if let Some(critic) = &mut learner.critic {
+        let inside = folder.join(VALUE);
+        critic.model.restore(&inside)?;
+        let updates = number("value_updates")?;
+        let optimizer = inside.join(OPTIMIZER);
+        critic.optimizer.load(&optimizer, &critic.model, updates)?;
+    }
+    Ok(())
+}
+
+fn loss_scale(value: &Value) -> Option<LossScale> {
+    let scale = value.get("loss_scale")?;
+    Some(LossScale {
+        scale: scale.get(0)?.as_f64()?,
+        steps: scale.get(1)?.as_u64()?,
+        skipped: scale.get(2)?.as_u64()?,
+    })
+}

@@ -1,0 +1,747 @@
+//! The loop that PPO, GRPO and RLOO share: sample responses, score them, learn from them.
+//!
+//! What differs is data ([`Recipe`]): how scores become advantages, whether a value model helps,
+//! which loss an update minimises. What a response is worth, the [`Environment`] says. A step is
+//! one batch of responses with all updates made from it. A batch whose numbers are not finite
+//! changes nothing: it is counted and handed over to be kept, and three in a row end the training.
+
+mod checkpoint;
+mod experience;
+mod surrogate;
+
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::grpo::loss::deviation;
+use super::loss_scale::LossScale;
+use super::optimizer::{AdamW, LearningRate};
+use super::ppo::loss;
+use super::{Error, Plan, Run, doing};
+use crate::config::training::Training;
+use crate::config::{Generation, Ppo, Rollout};
+use crate::models::{CausalLm, LanguageModel, Model, Scorer, with_reference};
+use crate::random::{Purpose, Stream};
+use crate::rollout::kl::KlController;
+use crate::rollout::{self, Response, Stop};
+use surrogate::Size;
+
+pub use experience::Experience;
+pub use surrogate::{Ratio, Surrogate, UpdateStats};
+
+/// Bad batches in a row that end a training. Chosen: one is an accident, two may be the same
+/// one, three are the rule.
+const BAD_BATCHES_MAX: u64 = 3;
+
+/// What surrounds a training: it says what responses are worth, and keeps what is handed over.
+pub trait Environment {
+    /// What can go wrong there.
+    type Error: From<Error>;
+
+    /// What each response is worth; `None` leaves it out. `tasks[r.prompt]` is the prompt of the
+    /// run that response `r` answers.
+    ///
+    /// # Errors
+    /// Whatever should end the run.
+    fn score(
+        &mut self,
+        step: u64,
+        tasks: &[usize],
+        responses: &[Response],
+    ) -> Result<Scores, Self::Error>;
+
+    /// Keeps a batch that was left out.
+    ///
+    /// # Errors
+    /// It can't be kept.
+    fn keep_bad_batch(&mut self, step: u64, batch: &Value) -> Result<(), Self::Error>;
+}
+
+/// What responses are worth.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// In the responses' order.
+    pub totals: Vec<Option<f64>>,
+    /// Means of the parts, under their tags.
+    pub means: Vec<(String, f64)>,
+    /// What a person should see.
+    pub warnings: Vec<String>,
+}
+
+/// Prompts, and the settings that the methods share.
+pub struct Job<'a> {
+    /// Tokens of each prompt.
+    pub prompts: &'a [Vec<u32>],
+    /// Tokens that end a response.
+    pub eos: &'a [u32],
+    pub training: &'a Training,
+    pub generation: &'a Generation,
+    pub rollout: &'a Rollout,
+}
+
+/// How a training ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Batches of responses.
+    pub steps: u64,
+    /// Whether it was interrupted before its last step.
+    pub interrupted: bool,
+    /// Responses learned from.
+    pub episodes: u64,
+    /// Batches that were left out because a number was not finite.
+    pub bad_batches: u64,
+    /// Mean score of the last batch; NaN if there was none.
+    pub final_score: f64,
+    /// Divergence of a response from the reference in the last batch, in nats; 0 without one.
+    pub final_kl: f64,
+}
+
+/// Fills `advantages` (and `returns`) of scored experiences, given β.
+pub(super) type Advantages<'a> = dyn Fn(&mut [Experience], f64) + 'a;
+
+/// What makes a method.
+pub(super) struct Recipe<'a> {
+    pub name: &'static str,
+    /// Its own settings, for checkpoints.
+    pub settings: Value,
+    /// Passes over each batch.
+    pub passes: usize,
+    pub kl: KlController,
+    /// See [`Ppo::kl_stop`].
+    pub kl_stop: Option<f64>,
+    pub surrogate: Surrogate,
+    pub advantages: &'a Advantages<'a>,
+    /// Settings of the value model, where there is one.
+    pub critic: Option<&'a Ppo>,
+}
+
+/// A value model and its optimizer.
+pub(super) struct Critic {
+    model: Scorer,
+    optimizer: AdamW,
+    clip_range: f64,
+    coefficient: f64,
+    /// Its learning rate over the policy's.
+    rate: f64,
+}
+
+impl Critic {
+    fn new(policy: &LanguageModel, settings: &Ppo, job: &Job, seed: u64) -> Result<Self, Error> {
+        let make = || {
+            let mut model =
+                policy.value_model(Stream::new(seed, Purpose::ValueHead, 0, 0).seed())?;
+            if let Some(lora) = policy.backbone().lora() {
+                model.add_adapters(lora, seed)?;
+            }
+            model.train()?;
+            let optimizer = AdamW::new(&model, job.training)?;
+            Ok((model, optimizer))
+        };
+        let (model, optimizer) = make().map_err(doing("making the value model"))?;
+        let rate = settings.value_learning_rate;
+        Ok(Self {
+            model,
+            optimizer,
+            clip_range: settings.clip_range_value,
+            coefficient: settings.value_coefficient,
+            rate: rate.map_or(1.0, |rate| rate / job.training.learning_rate),
+        })
+    }
+
+    /// Adds the gradients of a micro-batch; the loss and the share of clipped values.
+    fn accumulate(&mut self, micro: &[&Experience], size: Size) -> candle_core::Result<(f64, f64)> {
+        let (batch, targets) = experience::pack(micro);
+        let weight = 1.0 / size.tokens.max(1) as f64;
+        let (mut sum, mut clipped) = (0.0, 0.0);
+        let (range, coefficient) = (self.clip_range, self.coefficient);
+        self.model
+            .accumulate(&batch, &targets.rows, &mut |values| {
+                let tokens = micro.iter().flat_map(|e| e.values.iter().zip(&e.returns));
+                let slopes = values.iter().zip(tokens).map(|(value, (old, target))| {
+                    let one = loss::value(f64::from(*value), f64::from(*old), *target, range);
+                    sum += one.loss * weight;
+                    clipped += f64::from(u8::from(one.clipped)) * weight;
+                    (one.slope * weight * coefficient) as f32
+                });
+                slopes.collect()
+            })?;
+        Ok((sum, clipped))
+    }
+}
+
+/// The frozen model that the policy is held to.
+enum Reference {
+    /// Nothing is held.
+    None,
+    /// The policy without its adapters.
+    AdaptersOff,
+    Copy(Box<LanguageModel>),
+}
+
+impl Reference {
+    fn of(policy: &LanguageModel, kl: &KlController) -> Result<Self, Error> {
+        if kl.coefficient == 0.0 {
+            return Ok(Self::None);
+        }
+        if policy.backbone().lora().is_some() {
+            return Ok(Self::AdaptersOff);
+        }
+        let copy = policy.copy().map_err(doing("copying the reference"))?;
+        Ok(Self::Copy(Box::new(copy)))
+    }
+
+    fn logprobs(
+        &self,
+        policy: &mut LanguageModel,
+        batch: &[Experience],
+        micro: usize,
+    ) -> candle_core::Result<Option<Vec<Vec<f32>>>> {
+        match self {
+            Self::None => Ok(None),
+            Self::AdaptersOff => {
+                with_reference(policy, |model| experience::logprobs(model, batch, micro)).map(Some)
+            }
+            Self::Copy(model) => experience::logprobs(&**model, batch, micro).map(Some),
+        }
+    }
+}
+
+/// Where a training stands: with the weights, all that a checkpoint must hold.
+#[derive(Clone, Debug, PartialEq)]
+struct State {
+    step: u64,
+    episodes: u64,
+    tokens: u64,
+    bad_batches: u64,
+    bad_in_a_row: u64,
+    /// β as it is now.
+    kl_coefficient: f64,
+    loss_scale: Option<LossScale>,
+    score: f64,
+    kl: f64,
+}
+
+/// What a training changes.
+struct Learner<'a, 'b> {
+    model: &'a mut LanguageModel,
+    optimizer: AdamW,
+    critic: Option<Critic>,
+    reference: Reference,
+    recipe: &'a mut Recipe<'b>,
+    state: State,
+}
+
+/// Means over the updates of a step.
+#[derive(Default)]
+struct StepStats {
+    updates: f64,
+    policy: UpdateStats,
+    value_loss: f64,
+    value_clipped: f64,
+    grad_norm: f64,
+}
+
+/// Trains by `recipe`.
+pub(super) fn train<E: Environment>(
+    model: &mut LanguageModel,
+    job: &Job,
+    recipe: &mut Recipe,
+    environment: &mut E,
+    run: &mut Run,
+) -> Result<Outcome, E::Error> {
+    let plan = Plan::of(
+        job.prompts.len(),
+        job.rollout.prompts_per_step.max(1),
+        job.training,
+        run.seed,
+    );
+    if plan.steps == 0 {
+        return Err(Error::NoExamples {
+            trainer: recipe.name,
+        }
+        .into());
+    }
+    let updates = plan.per_step * job.rollout.samples_per_prompt;
+    let updates = (updates.div_ceil(update_size(job.training)) * recipe.passes.max(1)) as u64;
+    let schedule = LearningRate::new(job.training, plan.steps * updates);
+    let fingerprint = checkpoint::fingerprint(recipe, job, &plan, model);
+    let reference = Reference::of(model, &recipe.kl)?;
+    let critic = match recipe.critic {
+        Some(settings) => Some(Critic::new(model, settings, job, run.seed)?),
+        None => None,
+    };
+    model.train().map_err(doing("making room for gradients"))?;
+    let optimizer =
+        AdamW::new(model, job.training).map_err(doing("making room for the optimizer"))?;
+    let state = State {
+        step: 0,
+        episodes: 0,
+        tokens: 0,
+        bad_batches: 0,
+        bad_in_a_row: 0,
+        kl_coefficient: recipe.kl.coefficient,
+        loss_scale: LossScale::of(model.backbone().compute()),
+        score: f64::NAN,
+        kl: 0.0,
+    };
+    let mut learner = Learner {
+        model,
+        optimizer,
+        critic,
+        reference,
+        recipe,
+        state,
+    };
+    if let Some(folder) = run.checkpoints.as_ref().and_then(|c| c.resume.clone()) {
+        checkpoint::load(&folder, &mut learner, &fingerprint)?;
+    }
+    run.tracker.stage(learner.recipe.name, plan.steps, "steps");
+    run.tracker.progress(learner.state.step);
+    let mut saved = learner.state.step;
+    let mut interrupted = false;
+    while learner.state.step < plan.steps {
+        let step = learner.state.step;
+        let tasks = plan.examples(step);
+        let Some(responses) = learner.sample(job, &tasks, run)? else {
+            interrupted = true;
+            break;
+        };
+        let scores = environment.score(step, &tasks, &responses)?;
+        for warning in &scores.warnings {
+            run.tracker.warn(warning);
+        }
+        let mut batch = learner.experiences(job, &tasks, &responses, &scores);
+        learner.observe(job, &mut batch)?;
+        let rate = |update: u64| schedule.at(step * updates + update.min(updates - 1));
+        let done = learner.learn(job, &batch, run.seed, &rate)?;
+        learner.state.step += 1;
+        match done {
+            Ok(stats) => {
+                learner.state.bad_in_a_row = 0;
+                let mut values = learner.summary(&batch, &responses);
+                values.extend(stats.tags(learner.critic.is_some()));
+                let rate = rate(updates - 1);
+                values.extend([("learning_rate", rate), ("lr", rate)]);
+                values.push(("epoch", (step + 1) as f64 / plan.steps_per_epoch as f64));
+                values.extend(scores.means.iter().map(|(tag, mean)| (tag.as_str(), *mean)));
+                run.tracker.log(step + 1, &values);
+            }
+            Err(reason) => learner.bad_batch(&reason, &batch, environment, run)?,
+        }
+        run.tracker.progress(learner.state.step);
+        let every = job.training.save_steps as u64;
+        if every > 0 && learner.state.step.is_multiple_of(every) {
+            checkpoint::save(run, &learner, &fingerprint)?;
+            saved = learner.state.step;
+        }
+    }
+    learner.model.set_loss_scale(1.0);
+    if saved != learner.state.step {
+        checkpoint::save(run, &learner, &fingerprint)?;
+    }
+    let State {
+        step,
+        episodes,
+        bad_batches,
+        score,
+        kl,
+        ..
+    } = learner.state;
+    Ok(Outcome {
+        steps: step,
+        interrupted,
+        episodes,
+        bad_batches,
+        final_score: score,
+        final_kl: kl,
+    })
+}
+
+/// Responses of an optimizer step.
+fn update_size(training: &Training) -> usize {
+    (training.batch_size * training.gradient_accumulation_steps).max(1)
+}
+
+impl Learner<'_, '_> {
+    /// The step's responses; None where an interrupt came first.
+    fn sample(
+        &self,
+        job: &Job,
+        tasks: &[usize],
+        run: &mut Run,
+    ) -> Result<Option<Vec<Response>>, Error> {
+        let generation = Generation {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            num_beams: 1,
+            ..job.generation.clone()
+        };
+        let prompts: Vec<Vec<u32>> = tasks.iter().map(|t| job.prompts[*t].clone()).collect();
+        let per_prompt = job.rollout.samples_per_prompt;
+        let seed = Stream::new(run.seed, Purpose::Rollouts, self.state.step, 0).seed();
+        let responses = rollout::generate(
+            &*self.model,
+            &prompts,
+            per_prompt,
+            &generation,
+            &Stop::tokens(job.eos),
+            seed,
+            &mut |_| !run.interrupt.load(Ordering::Relaxed),
+        )
+        .map_err(doing(format!(
+            "{}: sampling {per_prompt} responses to each of {} prompts",
+            self.recipe.name,
+            prompts.len()
+        )))?;
+        Ok((responses.len() == prompts.len() * per_prompt).then_some(responses))
+    }
+
+    /// The responses that have a score.
+    fn experiences(
+        &self,
+        job: &Job,
+        tasks: &[usize],
+        responses: &[Response],
+        scores: &Scores,
+    ) -> Vec<Experience> {
+        let Rollout {
+            missing_eos_penalty,
+            reward_clip,
+            ..
+        } = *job.rollout;
+        let scored = responses.iter().zip(&scores.totals);
+        scored
+            .filter(|(response, _)| !response.ids.is_empty())
+            .filter_map(|(response, total)| {
+                let task = tasks[response.prompt];
+                let mut one = Experience::new(task, &job.prompts[task], response, (*total)?);
+                one.score = loss::score(one.score, one.ended, missing_eos_penalty, reward_clip);
+                Some(one)
+            })
+            .collect()
+    }
+
+    /// Log-probabilities, values and advantages.
+    fn observe(&mut self, job: &Job, batch: &mut [Experience]) -> Result<(), Error> {
+        let micro = job.training.batch_size;
+        let name = self.recipe.name;
+        let policy = experience::logprobs(&*self.model, batch, micro)
+            .map_err(doing(format!("{name}: log-probabilities of the policy")))?;
+        let reference = self.reference.logprobs(self.model, batch, micro);
+        let reference =
+            reference.map_err(doing(format!("{name}: log-probabilities of the reference")))?;
+        let values = match &self.critic {
+            Some(critic) => Some(
+                experience::values(&critic.model, batch, micro)
+                    .map_err(doing(format!("{name}: values")))?,
+            ),
+            None => None,
+        };
+        for (one, logprobs) in batch.iter_mut().zip(policy) {
+            one.logprobs = logprobs;
+        }
+        for (one, logprobs) in batch.iter_mut().zip(reference.into_iter().flatten()) {
+            one.ref_logprobs = logprobs;
+        }
+        for (one, values) in batch.iter_mut().zip(values.into_iter().flatten()) {
+            one.values = values;
+        }
+        (self.recipe.advantages)(batch, self.state.kl_coefficient);
+        Ok(())
+    }
+
+    /// All updates of a step; the inner error says why the batch was left out.
+    fn learn(
+        &mut self,
+        job: &Job,
+        batch: &[Experience],
+        seed: u64,
+        rate: &dyn Fn(u64) -> f64,
+    ) -> Result<Result<StepStats, String>, Error> {
+        if let Some(bad) = batch.iter().find(|e| !e.is_finite()) {
+            return Ok(Err(format!(
+                "a number of response {} to prompt {} is not finite",
+                bad.sample, bad.task
+            )));
+        }
+        let (step, size) = (self.state.step, update_size(job.training));
+        let (mut all, mut number) = (StepStats::default(), 0);
+        for pass in 0..self.recipe.passes.max(1) {
+            let mut order: Vec<usize> = (0..batch.len()).collect();
+            Stream::new(seed, Purpose::Minibatches, step, pass as u64).shuffle(&mut order);
+            for update in order.chunks_mut(size) {
+                // Neighbours that answer one prompt share its computation.
+                update.sort_unstable();
+                let update: Vec<&Experience> = update.iter().map(|i| &batch[*i]).collect();
+                let one = match self.update(job, &update, rate(number))? {
+                    Ok(stats) => stats,
+                    Err(reason) => return Ok(Err(reason)),
+                };
+                number += 1;
+                let stop = self
+                    .recipe
+                    .kl_stop
+                    .is_some_and(|m| one.policy.approx_kl > m);
+                all.add(&one);
+                if stop {
+                    return Ok(Ok(all));
+                }
+            }
+        }
+        Ok(Ok(all))
+    }
+
+    fn update(
+        &mut self,
+        job: &Job,
+        update: &[&Experience],
+        rate: f64,
+    ) -> Result<Result<StepStats, String>, Error> {
+        let name = self.recipe.name;
+        let size = Size {
+            responses: update.len(),
+            tokens: update.iter().map(|e| e.tokens()).sum(),
+            length_max: job.generation.max_new_tokens,
+        };
+        let mut stats = StepStats {
+            updates: 1.0,
+            ..StepStats::default()
+        };
+        let scale = self.state.loss_scale.map_or(1.0, |s| s.scale);
+        self.model.set_loss_scale(scale as f32);
+        self.model
+            .backbone_mut()
+            .begin_step(self.optimizer.number());
+        if let Some(critic) = &mut self.critic {
+            let number = critic.optimizer.number();
+            critic.model.backbone_mut().begin_step(number);
+        }
+        for micro in update.chunks(job.training.batch_size.max(1)) {
+            let (batch, targets) = experience::pack(micro);
+            self.state.tokens += batch.tokens() as u64;
+            let surrogate = &self.recipe.surrogate;
+            self.model
+                .accumulate(&batch, &targets, &mut |i, logprobs| {
+                    surrogate.slopes(micro[i], logprobs, size, &mut stats.policy)
+                })
+                .map_err(doing(format!("{name}: {} responses", micro.len())))?;
+            if let Some(critic) = &mut self.critic {
+                let (loss, clipped) = critic.accumulate(micro, size).map_err(doing(format!(
+                    "{name}: values of {} responses",
+                    micro.len()
+                )))?;
+                stats.value_loss += loss;
+                stats.value_clipped += clipped;
+            }
+        }
+        let losses = [
+            ("the policy loss", stats.policy.loss),
+            ("the value loss", stats.value_loss),
+        ];
+        if let Some((what, value)) = losses.into_iter().find(|(_, loss)| !loss.is_finite()) {
+            self.discard()?;
+            return Ok(Err(format!("{what} is {value}")));
+        }
+        let clip = job.training.max_grad_norm;
+        let stepping = || doing(format!("{name}: optimizer step"));
+        stats.grad_norm = self
+            .optimizer
+            .step(self.model, rate, clip, scale)
+            .map_err(stepping())?;
+        if let Some(loss_scale) = &mut self.state.loss_scale {
+            // An overflow in f16 is not the batch's fault as long as a smaller scale can help.
+            if stats.grad_norm.is_finite() {
+                loss_scale.done();
+            } else if loss_scale.overflowed() {
+                self.discard()?;
+                return Ok(Ok(StepStats {
+                    grad_norm: 0.0,
+                    ..stats
+                }));
+            }
+        }
+        if !stats.grad_norm.is_finite() {
+            self.discard()?;
+            return Ok(Err(format!("the gradient's norm is {}", stats.grad_norm)));
+        }
+        if let Some(critic) = &mut self.critic {
+            let rate = rate * critic.rate;
+            let norm = critic
+                .optimizer
+                .step(&mut critic.model, rate, clip, 1.0)
+                .map_err(stepping())?;
+            if !norm.is_finite() {
+                return Ok(Err(format!("the norm of the value gradient is {norm}")));
+            }
+        }
+        Ok(Ok(stats))
+    }
+
+    /// Forgets what has been accumulated.
+    fn discard(&mut self) -> Result<(), Error> {
+        let zeroing = || doing("zeroing gradients");
+        AdamW::discard(self.model).map_err(zeroing())?;
+        match &mut self.critic {
+            Some(critic) => AdamW::discard(&mut critic.model).map_err(zeroing()),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a batch that was left out and hands it over.
+    fn bad_batch<E: Environment>(
+        &mut self,
+        reason: &str,
+        batch: &[Experience],
+        environment: &mut E,
+        run: &mut Run,
+    ) -> Result<(), E::Error> {
+        let step = self.state.step;
+        self.state.bad_batches += 1;
+        self.state.bad_in_a_row += 1;
+        let responses: Vec<Value> = batch.iter().map(Experience::dump).collect();
+        let dump = json!({ "step": step, "reason": reason, "responses": responses });
+        environment.keep_bad_batch(step, &dump)?;
+        run.tracker
+            .warn(&format!("step {step} was left out: {reason}"));
+        let count = self.state.bad_batches as f64;
+        run.tracker.log(step, &[("bad_batches", count)]);
+        if self.state.bad_in_a_row >= BAD_BATCHES_MAX {
+            return Err(Error::BadBatches {
+                trainer: self.recipe.name,
+                count: self.state.bad_in_a_row,
+                step,
+                reason: reason.to_owned(),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    /// Numbers of a step's responses, under the names that TRL's users know; steers β.
+    fn summary(
+        &mut self,
+        batch: &[Experience],
+        responses: &[Response],
+    ) -> Vec<(&'static str, f64)> {
+        let count = batch.len().max(1) as f64;
+        let mean = |f: &dyn Fn(&Experience) -> f64| batch.iter().map(f).sum::<f64>() / count;
+        let estimator = estimator_of(self.recipe);
+        let kl = mean(&|e| match e.ref_logprobs.is_empty() {
+            true => 0.0,
+            false => estimator.sum(&e.logprobs, &e.ref_logprobs),
+        });
+        let entropy = mean(&|e| -e.logprobs.iter().map(|x| f64::from(*x)).sum::<f64>());
+        let scores: Vec<f64> = batch.iter().map(|e| e.score).collect();
+        let score = mean(&|e| e.score);
+        let groups: Vec<&[Experience]> = batch.chunk_by(|a, b| a.task == b.task).collect();
+        let same = groups
+            .iter()
+            .filter(|group| group.iter().all(|e| e.score == group[0].score))
+            .count();
+        let lengths: Vec<f64> = responses.iter().map(|r| r.ids.len() as f64).collect();
+        let all = responses.len().max(1) as f64;
+        let cut = responses
+            .iter()
+            .filter(|r| r.finish == rollout::FinishReason::Length)
+            .count();
+        let beta = self.state.kl_coefficient;
+        let penalty = match self.recipe.surrogate.kl_coefficient {
+            0.0 => -beta * kl,
+            _ => 0.0,
+        };
+        self.state.episodes += batch.len() as u64;
+        (self.state.score, self.state.kl) = (score, kl);
+        let mut controller = KlController {
+            coefficient: beta,
+            ..self.recipe.kl
+        };
+        controller.update(kl, batch.len());
+        self.state.kl_coefficient = controller.coefficient;
+        let mut values = vec![
+            ("reward", score),
+            ("reward_std", deviation(&scores)),
+            (
+                "frac_reward_zero_std",
+                same as f64 / groups.len().max(1) as f64,
+            ),
+            ("objective/scores", score),
+            ("objective/entropy", entropy),
+            ("completions/mean_length", lengths.iter().sum::<f64>() / all),
+            (
+                "completions/min_length",
+                lengths.iter().copied().fold(f64::INFINITY, f64::min),
+            ),
+            (
+                "completions/max_length",
+                lengths.iter().copied().fold(0.0, f64::max),
+            ),
+            ("completions/clipped_ratio", cut as f64 / all),
+            ("episode", self.state.episodes as f64),
+            ("num_tokens", self.state.tokens as f64),
+            ("bad_batches", self.state.bad_batches as f64),
+        ];
+        if !matches!(self.reference, Reference::None) {
+            values.extend([
+                ("kl", kl),
+                ("objective/kl", kl),
+                ("objective/kl_coefficient", beta),
+                ("objective/non_score_reward", penalty),
+                ("objective/rlhf_reward", score + penalty),
+            ]);
+        }
+        values
+    }
+}
+
+/// How the divergence is reported: as the rewards have it, else by the estimator of the loss.
+fn estimator_of(recipe: &Recipe) -> crate::config::ppo::KlEstimator {
+    use crate::config::ppo::KlEstimator;
+    match (recipe.critic, recipe.surrogate.kl_coefficient) {
+        (Some(ppo), _) => ppo.kl_estimator,
+        (None, 0.0) => KlEstimator::K1,
+        (None, _) => KlEstimator::K3,
+    }
+}
+
+impl StepStats {
+    fn add(&mut self, one: &Self) {
+        self.updates += one.updates;
+        self.policy.add(&one.policy, 1.0);
+        self.value_loss += one.value_loss;
+        self.value_clipped += one.value_clipped;
+        self.grad_norm += one.grad_norm;
+    }
+
+    fn tags(&self, values: bool) -> Vec<(&'static str, f64)> {
+        let mean = |sum: f64| sum / self.updates.max(1.0);
+        let policy = &self.policy;
+        let clipped = policy.clipped_low + policy.clipped_high;
+        let mut tags = vec![
+            ("loss", mean(policy.loss)),
+            ("loss/policy_avg", mean(policy.loss)),
+            ("policy/approxkl_avg", mean(policy.approx_kl)),
+            ("policy/clipfrac_avg", mean(clipped)),
+            ("policy/entropy_avg", mean(policy.entropy)),
+            ("entropy", mean(policy.entropy)),
+            ("clip_ratio/low_mean", mean(policy.clipped_low)),
+            ("clip_ratio/high_mean", mean(policy.clipped_high)),
+            ("clip_ratio/region_mean", mean(clipped)),
+            ("val/ratio", mean(policy.ratio)),
+            ("grad_norm", mean(self.grad_norm)),
+            ("updates", self.updates),
+        ];
+        if values {
+            tags.extend([
+                ("loss/value_avg", mean(self.value_loss)),
+                ("val/clipfrac_avg", mean(self.value_clipped)),
+            ]);
+        }
+        tags
+    }
+}
+
+#[cfg(test)]
+mod tests;
