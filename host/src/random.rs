@@ -25,6 +25,10 @@ pub enum Purpose {
     AdapterInitialisation = 10,
     /// Which inputs of an adapter are dropped.
     Dropout = 11,
+    /// Which human logits training hides.
+    HumanLogits = 20,
+    /// Which prompts are held out together.
+    Folds = 21,
 }
 
 /// A stream of random numbers; a clone gives the same ones again.

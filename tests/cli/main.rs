@@ -3,6 +3,7 @@
 mod generate;
 mod large;
 mod plugins;
+mod reward;
 
 use rlhf_test_support::{Rlhf, Run, Workspace, component, guest, rlhf};
 

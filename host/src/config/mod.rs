@@ -14,6 +14,7 @@ pub mod model;
 pub mod plugins;
 pub mod preferences;
 pub mod presets;
+pub mod reward_model;
 pub mod sandbox;
 pub mod training;
 pub mod warm_up;
@@ -26,6 +27,7 @@ pub use model::{Device, Model};
 pub use plugins::PluginEntry;
 pub use preferences::Preferences;
 pub use presets::{Mode, Origin};
+pub use reward_model::RewardModel;
 pub use sandbox::Sandbox;
 pub use training::{Method, Schedule, Training};
 pub use warm_up::WarmUp;
@@ -50,6 +52,7 @@ pub struct Config {
     pub warm_up: WarmUp,
     pub preferences: Preferences,
     pub dpo: Dpo,
+    pub reward_model: RewardModel,
     pub generation: Generation,
     pub evaluation: Evaluation,
     pub sandbox: Sandbox,
@@ -68,6 +71,7 @@ impl Default for Config {
             warm_up: WarmUp::default(),
             preferences: Preferences::default(),
             dpo: Dpo::default(),
+            reward_model: RewardModel::default(),
             generation: Generation::default(),
             evaluation: Evaluation::default(),
             sandbox: Sandbox::default(),
@@ -128,6 +132,7 @@ impl Config {
             warm_up,
             preferences,
             dpo,
+            reward_model,
             generation,
             evaluation,
             data,
@@ -240,6 +245,60 @@ impl Config {
                 "0 or more",
             ),
             check("dpo.beta", dpo.beta, above_zero, positive),
+            check(
+                "dpo.label_smoothing",
+                dpo.label_smoothing,
+                |p| (0.0..0.5).contains(&p),
+                "0 or more, below 0.5",
+            ),
+            check(
+                "reward_model.learning_rate",
+                reward_model.learning_rate,
+                above_zero,
+                positive,
+            ),
+            check(
+                "reward_model.batch_size",
+                reward_model.batch_size as f64,
+                one_or_more,
+                count,
+            ),
+            check(
+                "reward_model.epochs",
+                reward_model.epochs as f64,
+                one_or_more,
+                count,
+            ),
+            check(
+                "reward_model.center_rewards_coefficient",
+                reward_model.center_rewards_coefficient,
+                not_negative,
+                "0 (off) or more",
+            ),
+            check(
+                "reward_model.margin",
+                reward_model.margin,
+                not_negative,
+                "0 (off) or more",
+            ),
+            check(
+                "reward_model.human_logits_dropout",
+                reward_model.human_logits_dropout,
+                in_unit,
+                fraction,
+            ),
+            check(
+                "reward_model.human_logits_weight",
+                reward_model.human_logits_weight,
+                not_negative,
+                "0 or more",
+            ),
+            check(
+                "reward_model.feedback_weight",
+                reward_model.feedback_weight,
+                in_unit,
+                fraction,
+            ),
             check("model.lora.alpha", model.lora.alpha, above_zero, positive),
             check(
                 "model.lora.dropout",
@@ -317,6 +376,19 @@ impl Config {
                     hint: "",
                 });
             }
+        }
+        if dpo.label_smoothing > 0.0
+            && !matches!(
+                dpo.loss,
+                dpo::Loss::Sigmoid | dpo::Loss::SigmoidNorm | dpo::Loss::Robust
+            )
+        {
+            return Err(Error::Value {
+                key: "dpo.label_smoothing",
+                found: dpo.label_smoothing.to_string(),
+                expected: "0 with this `dpo.loss`",
+                hint: "the losses `sigmoid`, `sigmoid_norm` and `robust` know of wrong labels",
+            });
         }
         if let Some(name) = &self.experiment_name
             && (name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.'))

@@ -11,6 +11,7 @@ mod folder;
 mod plugins;
 mod policy;
 mod programs;
+pub mod reward_model;
 mod samples;
 
 use std::path::PathBuf;
@@ -29,13 +30,13 @@ use crate::plugin::{self, Metric, Runtime, Spec};
 use crate::random::{Purpose, Stream};
 use crate::report::manifest::{Machine, Manifest};
 use crate::report::{PreferenceSummary, StageEvaluation, Summary, TargetResult};
+use crate::reward::LearnedReward;
 use crate::tracking::jsonl::Jsonl;
 use crate::tracking::{All, Tracker};
 use crate::{hub, models, reward, sandbox, tokenizer, trainer};
 
 use examples::Examples;
-use folder::RunFolder;
-pub use folder::unused_folder;
+pub use folder::{RunFolder, unused_folder};
 pub use plugins::Plugins;
 pub use policy::{Policy, Source, device};
 pub use programs::{DEFAULT_RUNNER, pool};
@@ -62,6 +63,8 @@ pub enum Error {
     Tokenizer(#[from] tokenizer::Error),
     #[error(transparent)]
     Trainer(#[from] trainer::Error),
+    #[error(transparent)]
+    RewardModel(#[from] reward::learned::Error),
     #[error("{doing}: {source}")]
     Tensor {
         doing: String,
@@ -92,6 +95,8 @@ impl Error {
             Error::Weights(error) => error.hint(),
             Error::Tokenizer(error) => error.hint(),
             Error::Trainer(error) => error.hint(),
+            Error::RewardModel(reward::learned::Error::Weights(error)) => error.hint(),
+            Error::RewardModel(reward::learned::Error::Tokenizer(error)) => error.hint(),
             Error::Write { .. } => {
                 Some("check that the folder can be written and the disk has room".into())
             }
@@ -109,6 +114,8 @@ pub struct Plan {
     weights: (usize, usize),
     examples: Examples,
     plugins: Plugins,
+    /// A trained reward model, where the configuration names one.
+    reward_model: Option<PathBuf>,
 }
 
 impl Plan {
@@ -136,7 +143,9 @@ impl Plan {
         let examples = Examples::gather(&config, adapters.as_ref())?;
         let source = Source::of(&config.model.base_model_name)?;
         let weights = source.weights(&config.model)?;
-        if examples.preferences.is_none() && plugins.reward_parts().is_empty() {
+        let reward_model = reward_model::trained(&config);
+        let rewards = !plugins.reward_parts().is_empty() || reward_model.is_some();
+        if examples.preferences.is_none() && !rewards {
             return Err(Error::Input(format!(
                 "the data have no preferences, and the metric `{}` that would rank the model's own samples is not among {}\nhint: set `preferences.metric` to one of them, or give a reward shaper with --plugin",
                 config.preferences.metric,
@@ -155,6 +164,7 @@ impl Plan {
             weights,
             examples,
             plugins,
+            reward_model,
         })
     }
 
@@ -200,7 +210,7 @@ impl Plan {
                 "dpo        pairs from {} samples of each of {} prompts, ranked by {}",
                 config.preferences.samples_per_prompt,
                 self.sampled_prompts(),
-                self.plugins.describe_reward()
+                self.describe_reward()
             ),
         });
         lines.push(format!(
@@ -216,6 +226,29 @@ impl Plan {
         }));
         lines.push(format!("output     {}", config.run_folder().display()));
         lines.join("\n") + "\n"
+    }
+
+    fn describe_reward(&self) -> String {
+        let automated = self.plugins.describe_reward();
+        match &self.reward_model {
+            None => automated,
+            Some(folder) => format!(
+                "{} of the reward model {}, the rest of {automated}",
+                self.config.reward_model.feedback_weight,
+                folder.display()
+            ),
+        }
+    }
+
+    /// Parts of the reward: the plugins', and the reward model's.
+    fn reward_parts(&self) -> Vec<reward::Part<'_>> {
+        let automated = self.plugins.reward_parts();
+        match self.reward_model {
+            None => automated,
+            Some(_) => {
+                reward::with_reward_model(automated, self.config.reward_model.feedback_weight)
+            }
+        }
     }
 
     fn describe_weights(&self) -> String {
@@ -281,6 +314,13 @@ impl Plan {
         RunFolder::check(&path, overwrite)?;
         let mut policy = Policy::load(&self.source, self.config.seed, &self.device)?;
         policy.compute(&self.config.model);
+        let reward_model = match &self.reward_model {
+            Some(folder) if self.examples.preferences.is_none() => {
+                let max_length = self.config.training.max_length;
+                Some(LearnedReward::load(folder, max_length, &self.device)?)
+            }
+            _ => None,
+        };
         let folder = RunFolder::create(&path)?;
         folder.json("config.json", &self.config)?;
         let jsonl = Jsonl::create(&folder.path("metrics.jsonl"))
@@ -291,6 +331,7 @@ impl Plan {
             tracker: All(vec![console, Box::new(jsonl)]),
             interrupt,
             policy,
+            reward_model,
             seconds: Vec::new(),
             warnings: Vec::new(),
         };
@@ -310,6 +351,8 @@ struct Run<'a> {
     tracker: All,
     interrupt: &'a AtomicBool,
     policy: Policy,
+    /// Loaded where responses are sampled.
+    reward_model: Option<LearnedReward>,
     seconds: Vec<(String, f64)>,
     warnings: Vec<String>,
 }
@@ -504,6 +547,9 @@ impl Run<'_> {
         self.timed("dpo", |run| {
             let config = &run.plan.config;
             let Policy { model, tokenizer } = &mut run.policy;
+            let cache = plugin::engine::cache_folder()
+                .filter(|_| config.dpo.cache_reference)
+                .map(|components| components.with_file_name("reference-logprobs"));
             let outcome = trainer::dpo::train(
                 model,
                 train,
@@ -520,6 +566,7 @@ impl Run<'_> {
                         extras: &|folder| tokenizer.save(folder),
                     }),
                 },
+                cache.as_deref(),
             )?;
             run.after_training(outcome.training.interrupted)?;
             Ok(PreferenceSummary {

@@ -101,6 +101,15 @@ impl Run<'_> {
                     .extend(value.map(|value| (metric.name().to_owned(), value)));
             }
         }
+        if let Some(model) = &self.reward_model {
+            let texts: Vec<(&str, &str)> = samples
+                .iter()
+                .map(|sample| (sample.prompt.as_str(), sample.response.as_str()))
+                .collect();
+            for (rollout, score) in rollouts.iter_mut().zip(model.scores(&texts)?) {
+                rollout.reward_model_score = Some(score);
+            }
+        }
         let targets = plan.config.evaluation.targets();
         let context = Context {
             step: 0,
@@ -112,7 +121,7 @@ impl Run<'_> {
                 .map(|(name, target)| (name.to_owned(), target))
                 .collect(),
         };
-        let rewards = reward::rewards(&plan.plugins.reward_parts(), &rollouts, &context)?;
+        let rewards = reward::rewards(&plan.reward_parts(), &rollouts, &context)?;
         self.folder.rewards(stage, &samples, &rewards)?;
         let means: Vec<(String, f64)> = rewards
             .means()
