@@ -31,6 +31,10 @@ pub enum Purpose {
     Minibatches = 21,
     /// Initial weights of a value model's head.
     ValueHead = 22,
+    /// Which human logits training hides.
+    HumanLogits = 30,
+    /// Which prompts are held out together.
+    Folds = 31,
 }
 
 /// A stream of random numbers; a clone gives the same ones again.

@@ -4,6 +4,7 @@ mod generate;
 mod large;
 mod on_policy;
 mod plugins;
+mod reward;
 
 use rlhf_test_support::{Rlhf, Run, Workspace, component, guest, rlhf};
 

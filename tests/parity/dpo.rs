@@ -2,13 +2,14 @@
 
 use std::sync::atomic::AtomicBool;
 
-use rlhf::config::dpo::Dpo;
+use clap::ValueEnum;
+use rlhf::config::dpo::{Dpo, Loss};
 use rlhf::config::training::{Schedule, Training};
 use rlhf::models::{CausalLm, Model, Targets};
 use rlhf::ops::without_fused_kernels;
 use rlhf::rollout::logprobs::response_logprobs;
 use rlhf::tracking::Tracker;
-use rlhf::trainer::dpo::loss::{PairLogprobs, sigmoid};
+use rlhf::trainer::dpo::loss::{Objective, PairLogprobs};
 use rlhf::trainer::{Pair, Run, dpo};
 
 use super::*;
@@ -97,17 +98,28 @@ fn check_losses(name: &str) {
         }
     }
     let beta = expected["beta"].as_f64().expect("a number");
-    let losses: Vec<_> = policy_logprobs
-        .iter()
-        .zip(&ref_logprobs)
-        .map(|(p, r)| sigmoid(*p, *r, beta))
-        .collect();
-    let loss: Vec<f64> = losses.iter().map(|l| l.loss).collect();
-    all_close(
-        &loss,
-        &floats(&expected["losses_per_pair"]["sigmoid"]),
-        "sigmoid",
-    );
+    let of_pairs = |objective: &Objective| -> Vec<_> {
+        policy_logprobs
+            .iter()
+            .zip(&ref_logprobs)
+            .zip(&pairs)
+            .map(|((p, r), pair)| objective.of_pair(*p, *r, pair.response_tokens()))
+            .collect()
+    };
+    let goldens = expected["losses_per_pair"].as_object().expect("a map");
+    assert_eq!(goldens.len(), Loss::value_variants().len() + 1);
+    for (key, per_pair) in goldens {
+        let objective = objective(key, beta);
+        let found: Vec<f64> = of_pairs(&objective).iter().map(|l| l.loss).collect();
+        all_close(&found, &floats(per_pair), key);
+        let evaluation =
+            dpo::evaluate(&policy, &pairs, &ref_logprobs, &objective).expect("computes");
+        let mean = expected["losses"][key].as_f64().expect("a number");
+        close(evaluation.loss, mean, key);
+        let mean = expected["float64"]["losses"][key].as_f64();
+        close(evaluation.loss, mean.expect("a number"), key);
+    }
+    let losses = of_pairs(&objective("sigmoid", beta));
     let mean = |f: &dyn Fn(usize) -> f64| (0..pairs.len()).map(f).sum::<f64>() / pairs.len() as f64;
     let trl = |key: &str| expected["trl_metrics"][key].as_f64().expect("a number");
     close(
@@ -130,16 +142,24 @@ fn check_losses(name: &str) {
         trl("rewards/accuracies"),
         "rewards/accuracies",
     );
-    let evaluation = dpo::evaluate(&policy, &pairs, &ref_logprobs, beta).expect("computes");
-    close(
-        evaluation.loss,
-        expected["losses"]["sigmoid"].as_f64().expect("a number"),
-        "mean loss",
-    );
 }
 
-/// Gradients of the goldens' sigmoid loss, against every number there is about them.
-fn check_gradients(name: &str) {
+/// The loss behind a name in the goldens; two of them have a label smoothing of 0.1.
+fn objective(name: &str, beta: f64) -> Objective {
+    let (name, label_smoothing) = match name.strip_suffix("_ls0.1") {
+        Some("cdpo") => ("sigmoid", 0.1),
+        Some(name) => (name, 0.1),
+        None => (name, 0.0),
+    };
+    Objective {
+        loss: Loss::from_str(name, false).expect("a loss of ours"),
+        beta,
+        label_smoothing,
+    }
+}
+
+/// Gradients of one of the goldens' losses, against every number there is about them.
+fn check_gradients(name: &str, loss: &str) {
     let expected = json(&format!("training/dpo-{name}.json"));
     let beta = expected["beta"].as_f64().expect("a number");
     let pairs = golden_pairs(&expected);
@@ -164,11 +184,14 @@ fn check_gradients(name: &str) {
                 chosen: sum(chosen),
                 rejected: sum(rejected),
             };
-            let d = (sigmoid(policy, reference[pair], beta).d_chosen / pairs.len() as f64) as f32;
+            let tokens = pairs[pair].response_tokens();
+            let found = objective(loss, beta).of_pair(policy, reference[pair], tokens);
+            let [of_chosen, of_rejected] =
+                [found.d_chosen, found.d_rejected].map(|d| (d / pairs.len() as f64) as f32);
             chosen
                 .iter()
-                .map(|_| d)
-                .chain(rejected.iter().map(|_| -d))
+                .map(|_| of_chosen)
+                .chain(rejected.iter().map(|_| of_rejected))
                 .collect()
         })
         .expect("gradients");
@@ -177,6 +200,9 @@ fn check_gradients(name: &str) {
         let gradient = values(parameter.gradient.as_ref().expect("trained"));
         let norm2 = gradient.iter().map(|x| x * x).sum::<f64>();
         squares += norm2;
+        if loss != "sigmoid" {
+            continue;
+        }
         let norm = expected["grad_norm_per_parameter_sigmoid"][&parameter.name]
             .as_f64()
             .expect("a number");
@@ -191,9 +217,7 @@ fn check_gradients(name: &str) {
     }
     close(
         squares.sqrt(),
-        expected["grad_norms"]["sigmoid"]
-            .as_f64()
-            .expect("a number"),
+        expected["grad_norms"][loss].as_f64().expect("a number"),
         "global norm",
     );
 }
@@ -202,8 +226,10 @@ fn check_gradients(name: &str) {
 #[test]
 fn dpo_gradients_match_torch() {
     for name in DPO_MODELS {
-        check_gradients(name);
-        without_fused_kernels(|| check_gradients(name));
+        for loss in ["sigmoid", "ipo", "ipo_sum", "hinge"] {
+            check_gradients(name, loss);
+        }
+        without_fused_kernels(|| check_gradients(name, "sigmoid"));
     }
 }
 
@@ -261,6 +287,7 @@ pub(super) fn check_steps(
     };
     let dpo_config = Dpo {
         beta: expected["beta"].as_f64().expect("a number"),
+        ..Dpo::default()
     };
     dpo::train_against(
         &mut model,
@@ -291,7 +318,8 @@ pub(super) fn check_steps(
         relative(*norm, norms[step], "norm");
         close(*margin, margins[step], "margin");
     }
-    let after = dpo::evaluate(&model, &pairs, &reference, dpo_config.beta).expect("computes");
+    let after =
+        dpo::evaluate(&model, &pairs, &reference, &Objective::of(&dpo_config)).expect("computes");
     assert!(
         (after.loss / losses[3] - 1.0).abs() < 1e-3,
         "loss after: {} for {}",

@@ -1,10 +1,15 @@
 //! Reward models: scores, Bradley-Terry losses, gradients and optimizer steps.
 
-use rlhf::config::training::Training;
+use std::sync::atomic::AtomicBool;
+
+use rlhf::config::RewardModel;
+use rlhf::config::training::{Schedule, Training};
 use rlhf::models::scorer::HeadKind;
 use rlhf::models::{Model, Scorer};
 use rlhf::ops::without_fused_kernels;
-use rlhf::trainer::optimizer::AdamW;
+use rlhf::tracking::Tracker;
+use rlhf::trainer::Run;
+use rlhf::trainer::reward_model::{self, Example, Text, loss};
 
 use super::*;
 
@@ -107,33 +112,121 @@ fn reward_models_match_torch() {
     }
 }
 
-// Would catch a parameter that the optimizer passes by.
+/// The goldens' pairs, with or without their margins.
+fn examples(expected: &Value, margins: bool) -> Vec<Example> {
+    let (batch, _) = unpadded(expected);
+    let text = |at: usize| Text {
+        ids: batch.ids[batch.groups[at].prefix.clone()].to_vec(),
+        human_logits: None,
+    };
+    let margin = floats(&expected["margin"]);
+    let pairs = batch.groups.len() / 2;
+    (0..pairs)
+        .map(|i| Example::Pair {
+            chosen: text(i),
+            rejected: text(pairs + i),
+            margin: if margins { margin[i] } else { 0.0 },
+        })
+        .collect()
+}
+
+// Would catch a margin or a centring that differs from TRL's, responses that change places in a
+// batch, and a prompt shared by two responses that changes their scores.
 #[test]
-fn reward_model_steps_match_torch() {
+fn reward_losses_match_trl() {
     for name in MODELS {
         let expected = json(&format!("training/rm-{name}.json"));
-        let (batch, _) = unpadded(&expected);
+        let number = |value: &Value| value.as_f64().expect("a number");
+        let model = scorer(name);
+        let loss = |margins: bool, center_rewards_coefficient: f64| {
+            let settings = RewardModel {
+                center_rewards_coefficient,
+                ..RewardModel::default()
+            };
+            let examples = examples(&expected, margins);
+            reward_model::evaluate(&model, &examples, &settings, false).expect("computes")
+        };
+        let plain = loss(false, 0.0);
+        close(plain.loss, number(&expected["bt_loss"]), name);
+        let metrics = &expected["trl_metrics"];
+        let accuracy = plain.accuracy().expect("pairs");
+        close(accuracy, number(&metrics["accuracy"]), name);
+        close(plain.margin, number(&metrics["margin"]), name);
+        let with_margin = number(&expected["bt_loss_with_margin"]);
+        close(loss(true, 0.0).loss, with_margin, name);
+        let centred = number(&expected["bt_loss_center_0.01"]);
+        close(loss(false, 0.01).loss, centred, name);
+    }
+}
+
+// Would catch a formula or a slope of scores alone that differs from the reference.
+#[test]
+fn bradley_terry_matches_torch() {
+    let expected = json("training/rl-bradley-terry.json");
+    let column = |key: &str| floats(&expected[key]);
+    let (chosen, rejected, margin) = (column("chosen"), column("rejected"), column("margin"));
+    let count = chosen.len() as f64;
+    let mean = |f: &dyn Fn(usize) -> f64| (0..chosen.len()).map(f).sum::<f64>() / count;
+    let plain = |i: usize| loss::bradley_terry(chosen[i], rejected[i], 0.0);
+    let number = |key: &str| expected[key].as_f64().expect("a number");
+    close(mean(&|i| plain(i).loss), number("loss"), "loss");
+    let with_margin = mean(&|i| loss::bradley_terry(chosen[i], rejected[i], margin[i]).loss);
+    close(with_margin, number("loss_margin"), "loss_margin");
+    let centred = mean(&|i| (plain(i) + loss::centring(chosen[i], rejected[i], 0.01)).loss);
+    close(centred, number("loss_center_0.01"), "loss_center_0.01");
+    let slopes: Vec<f64> = (0..chosen.len()).map(|i| plain(i).d / count).collect();
+    all_close(&slopes, &column("grad_chosen"), "grad_chosen");
+    let slopes: Vec<f64> = (0..chosen.len())
+        .map(|i| plain(i).d_rejected / count)
+        .collect();
+    all_close(&slopes, &column("grad_rejected"), "grad_rejected");
+}
+
+/// Keeps the loss of each step.
+#[derive(Default)]
+struct Losses(Vec<f64>);
+
+impl Tracker for Losses {
+    fn stage(&mut self, _name: &str, _total: u64, _unit: &str) {}
+    fn progress(&mut self, _done: u64) {}
+    fn log(&mut self, _step: u64, values: &[(&str, f64)]) {
+        let loss = values.iter().find(|(tag, _)| *tag == "loss");
+        self.0.push(loss.expect("logged").1);
+    }
+    fn warn(&mut self, _message: &str) {}
+}
+
+// Would catch a parameter that the optimizer passes by, and micro-batches that do not add up to
+// the batch.
+#[test]
+fn reward_model_steps_match_torch() {
+    for (name, batch_size) in [("tiny-roberta", 8), ("tiny-llama", 8), ("tiny-llama", 2)] {
+        let expected = json(&format!("training/rm-{name}.json"));
         let adamw = &expected["adamw"];
+        let number = |key: &str| adamw[key].as_f64().expect("a number");
+        let losses = floats(&adamw["losses"]);
         let training = Training {
-            weight_decay: adamw["weight_decay"].as_f64().expect("a number"),
+            learning_rate: number("lr"),
+            weight_decay: number("weight_decay"),
+            adam_epsilon: number("eps"),
+            batch_size,
+            gradient_accumulation_steps: 8 / batch_size,
+            epochs: losses.len(),
+            warmup_ratio: 0.0,
+            schedule: Schedule::Constant,
+            max_grad_norm: 0.0,
             ..Training::default()
         };
+        let (interrupt, mut tracker) = (AtomicBool::new(false), Losses::default());
+        let mut run = Run {
+            seed: 0,
+            interrupt: &interrupt,
+            tracker: &mut tracker,
+            checkpoints: None,
+        };
         let mut model = scorer(name);
-        let rows = model.rows(&batch);
-        model.train().expect("room");
-        let mut optimizer = AdamW::new(&model, &training).expect("room");
-        for (step, expected) in floats(&adamw["losses"]).into_iter().enumerate() {
-            let mut loss = 0.0;
-            model
-                .accumulate(&batch, &rows, &mut |scores| {
-                    let (value, gradient) = bradley_terry(scores);
-                    loss = value;
-                    gradient
-                })
-                .expect("gradients");
-            close(loss, expected, &format!("{name}: loss {step}"));
-            let rate = adamw["lr"].as_f64().expect("a number");
-            optimizer.step(&mut model, rate, 0.0, 1.0).expect("steps");
-        }
+        let (examples, settings) = (examples(&expected, false), RewardModel::default());
+        reward_model::train(&mut model, &examples, &settings, &training, &mut run).expect("trains");
+        all_close(&tracker.0, &losses, name);
     }
 }

@@ -31,7 +31,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("report", &["config", "plugin", "trainer", "evaluate"]),
-    ("reward", &["config", "data", "models", "plugin"]),
+    (
+        "reward",
+        &["config", "data", "models", "plugin", "tokenizer"],
+    ),
     (
         "pipeline",
         &[
@@ -63,6 +66,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "sandbox",
             "data",
             "models",
+            "reward",
             "rollout",
             "trainer",
             "evaluate",

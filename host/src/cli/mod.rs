@@ -18,6 +18,7 @@ mod eval;
 mod exec;
 mod generate;
 mod plugin;
+mod reward;
 mod train;
 
 use std::io::IsTerminal;
@@ -54,6 +55,9 @@ enum Command {
     Exec(exec::Args),
     /// Let a model answer prompts
     Generate(Box<generate::Args>),
+    /// Train a reward model on human feedback, or score responses with one
+    #[command(subcommand)]
+    Reward(reward::Command),
     /// Write, look at, test, measure and pin plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
         Some(Command::Eval(args)) => eval::run(&args).map(done),
         Some(Command::Exec(args)) => exec::run(&args),
         Some(Command::Generate(args)) => generate::run(&args).map(done),
+        Some(Command::Reward(command)) => reward::run(&command).map(done),
         Some(Command::Plugin(command)) => plugin::run(&command).map(done),
         Some(Command::Config(args)) => config::run(&args).map(done),
         Some(Command::SandboxWorker) => sandbox::serve(std::io::stdin(), std::io::stdout())
@@ -196,6 +201,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                     | Error::Data(_)
                     | Error::Weights(_)
                     | Error::Tokenizer(_) => Some(WRONG_INPUT),
+                    Error::RewardModel(crate::reward::learned::Error::Tensor { .. }) => None,
+                    Error::RewardModel(_) => Some(WRONG_INPUT),
                     Error::Trainer(_) | Error::Tensor { .. } | Error::Write { .. } => None,
                 };
             }

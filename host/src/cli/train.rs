@@ -51,6 +51,27 @@ pub struct Args {
     /// Longest prompt plus response, in tokens
     #[arg(long, help_heading = "Training")]
     pub max_length: Option<usize>,
+    /// DPO: what a pair is turned into
+    #[arg(
+        long = "dpo.loss",
+        value_enum,
+        value_name = "LOSS",
+        help_heading = "Training"
+    )]
+    pub dpo_loss: Option<config::dpo::Loss>,
+    /// DPO: how strongly the policy is held to the reference
+    #[arg(long = "dpo.beta", value_name = "BETA", help_heading = "Training")]
+    pub dpo_beta: Option<f64>,
+    /// DPO: probability that a pair's label is wrong (sigmoid, robust)
+    #[arg(
+        long = "dpo.label-smoothing",
+        value_name = "SHARE",
+        help_heading = "Training"
+    )]
+    pub dpo_label_smoothing: Option<f64>,
+    /// DPO: leave the reference model out
+    #[arg(long = "dpo.reference-free", help_heading = "Training")]
+    pub dpo_reference_free: bool,
     /// Decides everything random
     #[arg(long, help_heading = "Training")]
     pub seed: Option<u64>,
@@ -242,6 +263,10 @@ impl Args {
         set(&mut config.training.steps, &self.steps);
         set(&mut config.training.max_length, &self.max_length);
         set(&mut config.warm_up.steps, &self.warm_up_steps);
+        set(&mut config.dpo.loss, &self.dpo_loss);
+        set(&mut config.dpo.beta, &self.dpo_beta);
+        set(&mut config.dpo.label_smoothing, &self.dpo_label_smoothing);
+        config.dpo.reference_free |= self.dpo_reference_free;
         set(&mut config.generation.max_new_tokens, &self.max_new_tokens);
         set_some(&mut config.data.train_data_path, &self.train_data_path);
         set_some(&mut config.data.eval_data_path, &self.eval_data_path);

@@ -16,6 +16,7 @@ pub mod plugins;
 pub mod ppo;
 pub mod preferences;
 pub mod presets;
+pub mod reward_model;
 pub mod rollout;
 pub mod sandbox;
 pub mod training;
@@ -31,6 +32,7 @@ pub use plugins::PluginEntry;
 pub use ppo::Ppo;
 pub use preferences::Preferences;
 pub use presets::{Mode, Origin};
+pub use reward_model::RewardModel;
 pub use rollout::Rollout;
 pub use sandbox::Sandbox;
 pub use training::{Method, Schedule, Training};
@@ -60,6 +62,7 @@ pub struct Config {
     pub ppo: Ppo,
     pub grpo: Grpo,
     pub rloo: Rloo,
+    pub reward_model: RewardModel,
     pub generation: Generation,
     pub evaluation: Evaluation,
     pub sandbox: Sandbox,
@@ -82,6 +85,7 @@ impl Default for Config {
             ppo: Ppo::default(),
             grpo: Grpo::default(),
             rloo: Rloo::default(),
+            reward_model: RewardModel::default(),
             generation: Generation::default(),
             evaluation: Evaluation::default(),
             sandbox: Sandbox::default(),
@@ -146,6 +150,7 @@ impl Config {
             ppo,
             grpo,
             rloo,
+            reward_model,
             generation,
             evaluation,
             data,
@@ -363,6 +368,60 @@ impl Config {
                 one_or_more,
                 count,
             ),
+            check(
+                "dpo.label_smoothing",
+                dpo.label_smoothing,
+                |p| (0.0..0.5).contains(&p),
+                "0 or more, below 0.5",
+            ),
+            check(
+                "reward_model.learning_rate",
+                reward_model.learning_rate,
+                above_zero,
+                positive,
+            ),
+            check(
+                "reward_model.batch_size",
+                reward_model.batch_size as f64,
+                one_or_more,
+                count,
+            ),
+            check(
+                "reward_model.epochs",
+                reward_model.epochs as f64,
+                one_or_more,
+                count,
+            ),
+            check(
+                "reward_model.center_rewards_coefficient",
+                reward_model.center_rewards_coefficient,
+                not_negative,
+                "0 (off) or more",
+            ),
+            check(
+                "reward_model.margin",
+                reward_model.margin,
+                not_negative,
+                "0 (off) or more",
+            ),
+            check(
+                "reward_model.human_logits_dropout",
+                reward_model.human_logits_dropout,
+                in_unit,
+                fraction,
+            ),
+            check(
+                "reward_model.human_logits_weight",
+                reward_model.human_logits_weight,
+                not_negative,
+                "0 or more",
+            ),
+            check(
+                "reward_model.feedback_weight",
+                reward_model.feedback_weight,
+                in_unit,
+                fraction,
+            ),
             check("model.lora.alpha", model.lora.alpha, above_zero, positive),
             check(
                 "model.lora.dropout",
@@ -440,6 +499,19 @@ impl Config {
                     hint: "",
                 });
             }
+        }
+        if dpo.label_smoothing > 0.0
+            && !matches!(
+                dpo.loss,
+                dpo::Loss::Sigmoid | dpo::Loss::SigmoidNorm | dpo::Loss::Robust
+            )
+        {
+            return Err(Error::Value {
+                key: "dpo.label_smoothing",
+                found: dpo.label_smoothing.to_string(),
+                expected: "0 with this `dpo.loss`",
+                hint: "the losses `sigmoid`, `sigmoid_norm` and `robust` know of wrong labels",
+            });
         }
         if let Some(name) = &self.experiment_name
             && (name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.'))

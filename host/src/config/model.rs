@@ -89,7 +89,9 @@ pub struct Model {
     /// A folder in Hugging Face's layout, a hub name, or `builtin:tiny-code`.
     /// Default: the Python project's, `microsoft/CodeGPT-small-py`.
     pub base_model_name: String,
-    /// As above, for the reward model. Used by PPO only.
+    /// As above, for the reward model. A local folder with a head for sequence classification, such
+    /// as `rlhf reward train` saves, is used as it is wherever responses are sampled; any other is
+    /// what the training of a reward model begins with.
     pub reward_model_name: String,
     pub device: Device,
     /// Default f32. On the CPU, where half precision is slower, bf16 and f16 only say how weights

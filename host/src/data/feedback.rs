@@ -8,14 +8,26 @@ use super::{Demonstration, PreferencePair, Rating};
 /// Preferences implied by ratings: where one prompt has responses with
 /// different ratings, the best is preferred to each that is rated lower.
 pub fn implied_pairs(ratings: &[Rating]) -> Vec<PreferencePair> {
-    let mut by_prompt: BTreeMap<&str, Vec<&Rating>> = BTreeMap::new();
+    implied_comparisons(ratings)
+        .into_iter()
+        .map(|(best, other)| PreferencePair {
+            prompt: ratings[best].prompt.clone(),
+            chosen: ratings[best].response.clone(),
+            rejected: ratings[other].response.clone(),
+        })
+        .collect()
+}
+
+/// The same as places in `ratings`: of the better one, then of the other.
+pub fn implied_comparisons(ratings: &[Rating]) -> Vec<(usize, usize)> {
+    let mut by_prompt: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     let mut order = Vec::new();
-    for rating in ratings {
+    for (at, rating) in ratings.iter().enumerate() {
         let group = by_prompt.entry(&rating.prompt).or_default();
         if group.is_empty() {
             order.push(rating.prompt.as_str());
         }
-        group.push(rating);
+        group.push(at);
     }
     let mut pairs = Vec::new();
     for prompt in order {
@@ -25,25 +37,35 @@ pub fn implied_pairs(ratings: &[Rating]) -> Vec<PreferencePair> {
             .iter()
             .copied()
             .reduce(|best, other| {
-                if other.rating > best.rating {
+                if ratings[other].rating > ratings[best].rating {
                     other
                 } else {
                     best
                 }
             })
             .expect("a group has a member");
-        pairs.extend(
-            group
-                .iter()
-                .filter(|other| other.rating < best.rating && other.response != best.response)
-                .map(|other| PreferencePair {
-                    prompt: prompt.to_owned(),
-                    chosen: best.response.clone(),
-                    rejected: other.response.clone(),
-                }),
-        );
+        let is_worse = |other: usize| {
+            let (best, other) = (&ratings[best], &ratings[other]);
+            other.rating < best.rating && other.response != best.response
+        };
+        let worse = group.iter().copied().filter(|other| is_worse(*other));
+        pairs.extend(worse.map(|other| (best, other)));
     }
     pairs
+}
+
+/// Ratings with mean 0 and standard deviation 1; zeros where all are alike.
+pub fn normalised(ratings: &[Rating]) -> Vec<f64> {
+    let count = ratings.len().max(1) as f64;
+    let mean = ratings.iter().map(|r| r.rating).sum::<f64>() / count;
+    let squares = ratings.iter().map(|r| (r.rating - mean).powi(2));
+    let deviation = (squares.sum::<f64>() / count).sqrt();
+    let scale = if deviation > 0.0 {
+        1.0 / deviation
+    } else {
+        0.0
+    };
+    ratings.iter().map(|r| (r.rating - mean) * scale).collect()
 }
 
 /// Ratings worth imitating: those in the upper half of the file's scale.
@@ -134,6 +156,18 @@ mod tests {
             .collect();
         assert_eq!(found, [("p", "good", "bad"), ("p", "good", "fair")]);
         assert_eq!(demonstrations(&ratings).len(), 4, "ratings 3 and 5 of 1..5");
+    }
+
+    /// Would catch a deviation of the sample, and a division by zero.
+    #[test]
+    fn ratings_get_one_scale() {
+        let rate = |ratings: &[f64]| {
+            let rows: Vec<Rating> = ratings.iter().map(|r| rated("p", "a", *r, 0)).collect();
+            normalised(&rows)
+        };
+        assert_eq!(rate(&[1.0, 3.0]), [-1.0, 1.0]);
+        assert_eq!(rate(&[4.0, 4.0]), [0.0, 0.0]);
+        assert_eq!(rate(&[]), [0.0; 0]);
     }
 
     /// Would catch feedback whose logits can't be stacked into one tensor.

@@ -30,6 +30,12 @@ pub struct Backbone {
     adapters: Adapters,
 }
 
+/// What is done to states, or to their gradient, between two layers.
+pub(super) type Change<'a> = dyn FnMut(Tensor) -> Result<Tensor> + 'a;
+
+/// No layer's number.
+const NOWHERE: usize = usize::MAX;
+
 /// The state of a backbone's adapters.
 #[derive(Debug, Default)]
 struct Adapters {
@@ -380,13 +386,36 @@ impl Backbone {
     /// # Errors
     /// A token beyond the vocabulary, a sequence beyond the context, no such layer.
     pub fn states(&self, batch: &Packed, layer: usize) -> Result<Tensor> {
+        self.states_changed(batch, layer, NOWHERE, &mut Ok)
+    }
+
+    /// Final states where those that go into layer `at` are what `change` makes of them.
+    pub(super) fn hidden_changed(
+        &self,
+        batch: &Packed,
+        at: usize,
+        change: &mut Change,
+    ) -> Result<Tensor> {
+        self.states_changed(batch, self.blocks.len(), at, change)
+    }
+
+    fn states_changed(
+        &self,
+        batch: &Packed,
+        layer: usize,
+        at: usize,
+        change: &mut Change,
+    ) -> Result<Tensor> {
         self.check(batch)?;
         if layer > self.blocks.len() {
             bail!("layer {layer} of a model of {}", self.blocks.len());
         }
         let pass = self.still_pass(&batch.groups, &batch.positions)?;
         let (mut x, _) = self.embed(&batch.ids, &batch.positions)?;
-        for block in &self.blocks[..layer] {
+        for (number, block) in self.blocks[..layer].iter().enumerate() {
+            if number == at {
+                x = change(x)?;
+            }
             x = block.forward(&x, &pass)?.0;
         }
         match &self.norm {
@@ -405,10 +434,24 @@ impl Backbone {
 
     /// Final states, and what the backward needs.
     pub(super) fn forward(&self, batch: &Packed, pass: &Pass) -> Result<(Tensor, Tape)> {
+        self.forward_changed(batch, pass, NOWHERE, &mut Ok)
+    }
+
+    /// The same where the states that go into layer `at` are what `change` makes of them.
+    pub(super) fn forward_changed(
+        &self,
+        batch: &Packed,
+        pass: &Pass,
+        at: usize,
+        change: &mut Change,
+    ) -> Result<(Tensor, Tape)> {
         self.check(batch)?;
         let (mut x, embedded) = self.embed(&batch.ids, &batch.positions)?;
         let mut layers = Vec::with_capacity(self.blocks.len());
-        for block in &self.blocks {
+        for (number, block) in self.blocks.iter().enumerate() {
+            if number == at {
+                x = change(x)?;
+            }
             let (y, kept) = block.forward(&x, pass)?;
             let kept = (!self.gradient_checkpointing).then_some(kept);
             layers.push((std::mem::replace(&mut x, y), kept));
@@ -433,6 +476,20 @@ impl Backbone {
         tape: Tape,
         d_hidden: Tensor,
     ) -> Result<()> {
+        self.backward_changed(batch, pass, tape, d_hidden, NOWHERE, &mut Ok)
+    }
+
+    /// The same after [`Backbone::forward_changed`]: `change` turns the gradient of the changed
+    /// states into that of the states it was given.
+    pub(super) fn backward_changed(
+        &mut self,
+        batch: &Packed,
+        pass: &Pass,
+        tape: Tape,
+        d_hidden: Tensor,
+        at: usize,
+        change: &mut Change,
+    ) -> Result<()> {
         let Tape {
             embedded,
             mut layers,
@@ -442,7 +499,7 @@ impl Backbone {
         if let (Some(norm), Some((x, statistics))) = (&mut self.norm, last) {
             dx = norm.backward(x.zeros_like()?, &dx, &x, &statistics)?;
         }
-        for block in self.blocks.iter_mut().rev() {
+        for (number, block) in self.blocks.iter_mut().enumerate().rev() {
             let Some((x, kept)) = layers.pop() else {
                 bail!("a tape of another model")
             };
@@ -451,6 +508,9 @@ impl Backbone {
                 None => block.forward(&x, pass)?.1,
             };
             dx = block.backward(dx, &x, kept, pass)?;
+            if number == at {
+                dx = change(dx)?;
+            }
         }
         self.embed_backward(batch, dx, embedded)
     }

@@ -17,6 +17,7 @@ mod checkpoint;
 pub mod encoder;
 mod gpt2;
 pub mod head;
+pub mod human_logits;
 mod language_model;
 mod linear;
 mod llama;
@@ -37,6 +38,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 pub use backbone::Backbone;
 pub use encoder::Encoder;
+pub use human_logits::{HumanLogits, Said};
 pub use language_model::LanguageModel;
 pub use llama::LlamaConfig;
 pub use packed::{Packed, Targets};

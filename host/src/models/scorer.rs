@@ -2,8 +2,8 @@
 //! token.
 //!
 //! The score of a state `h` is `w·h + b`, or `w·tanh(D h + d) + b` in the classification form of
-//! BERT and RoBERTa. Human logits (design: `h' = h + W softmax(z)`) will change `h` between
-//! [`Backbone::hidden`] and the head; that is the reward-model trainer's to add.
+//! BERT and RoBERTa. Where the model has learnt from human logits, they change `h`: see
+//! [`HumanLogits`].
 
 use std::path::Path;
 
@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 
 use super::backbone::initial_weights;
 use super::checkpoint::{Checkpoint, is_head};
+use super::human_logits::{self, HumanLogits, Said};
 use super::linear::{Linear, Size};
 use super::spec::{Role, WeightSource};
 use super::{Backbone, Model, Packed, Parameter, Pass, lora, weights};
+use crate::config::reward_model::HumanLogitsLayer;
 use crate::ops::embedding::{gather, scatter_add};
 
 /// What the score is computed with.
@@ -46,6 +48,8 @@ pub struct Scorer {
     dense: Option<Linear>,
     out: Linear,
     pooling: Pooling,
+    human_logits: Option<HumanLogits>,
+    loss_scale: f32,
 }
 
 /// How the loss changes with the scores: takes all of them, returns `∂loss/∂score` of each.
@@ -73,7 +77,9 @@ impl Scorer {
         })?;
         let headed = config.get("architectures").is_some()
             && checkpoint.class_ends_with(&["ForSequenceClassification"]);
-        let model = if headed {
+        let human_logits = HumanLogits::from_config(&config)
+            .filter(|_| headed && checkpoint.contains(&format!("{}.weight", human_logits::OUTPUT)));
+        let mut model = if headed {
             let kind = match backbone.spec().causal() {
                 false => HeadKind::Classifier,
                 true if checkpoint.contains("score.bias") => HeadKind::ScoreWithBias,
@@ -85,8 +91,51 @@ impl Scorer {
         } else {
             Self::init(config, backbone, kind, seed)?
         };
+        if let Some((count, layer)) = human_logits {
+            let hidden = model.backbone.spec().hidden_size;
+            let built = HumanLogits::build(count, hidden, layer, &mut |name, shape, _| {
+                checkpoint.take(name, shape, device)
+            })?;
+            model.human_logits = Some(built);
+        }
         checkpoint.finish(is_head)?;
         Ok(model)
+    }
+
+    /// The same with the head that transformers has for the architecture: `score` on a causal
+    /// backbone, the classification form on an encoder.
+    ///
+    /// # Errors
+    /// As for [`Scorer::load`].
+    pub fn load_usual(
+        folder: &Path,
+        seed: u64,
+        device: &Device,
+    ) -> std::result::Result<Self, weights::Error> {
+        let causal = Checkpoint::open(folder)?.spec.causal();
+        let kind = if causal {
+            HeadKind::Score
+        } else {
+            HeadKind::Classifier
+        };
+        Self::load(folder, kind, seed, device)
+    }
+
+    /// Loads a folder that has a head already, such as a trained reward model's.
+    ///
+    /// # Errors
+    /// As for [`Scorer::load`]; another kind of model.
+    pub fn load_trained(
+        folder: &Path,
+        device: &Device,
+    ) -> std::result::Result<Self, weights::Error> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let headed = checkpoint.config.get("architectures").is_some()
+            && checkpoint.class_ends_with(&["ForSequenceClassification"]);
+        if !headed {
+            return Err(checkpoint.unsupported());
+        }
+        Self::load_usual(folder, 0, device)
     }
 
     /// Gives a backbone a head of `kind`: the dense layer is drawn from `seed`, the last layer
@@ -147,7 +196,57 @@ impl Scorer {
             dense,
             out,
             pooling,
+            human_logits: None,
+            loss_scale: 1.0,
         })
+    }
+
+    /// Gives the model the layer in which people's `count` logits meet its states, its weights
+    /// drawn from `seed`. Scores are the same before and after.
+    ///
+    /// # Errors
+    /// The device has no room; there is such a layer already.
+    pub fn add_human_logits(
+        &mut self,
+        count: usize,
+        layer: HumanLogitsLayer,
+        seed: u64,
+    ) -> Result<()> {
+        if self.human_logits.is_some() {
+            bail!("the model has a layer for human logits already");
+        }
+        let spec = self.backbone.spec();
+        let device = self.backbone.device();
+        let mut drawn = initial_weights(seed ^ HUMAN_LOGITS_SEED, spec.layers, device);
+        let built = HumanLogits::build(count, spec.hidden_size, layer, &mut drawn)?;
+        built.to_config(&mut self.config);
+        self.human_logits = Some(built);
+        Ok(())
+    }
+
+    /// The layer in which human logits meet the states, where there is one.
+    pub fn human_logits(&self) -> Option<&HumanLogits> {
+        self.human_logits.as_ref()
+    }
+
+    /// The same, to change it.
+    pub fn human_logits_mut(&mut self) -> Option<&mut HumanLogits> {
+        self.human_logits.as_mut()
+    }
+
+    /// Multiplies the gradients of all later [`Scorer::accumulate`] calls.
+    pub fn set_loss_scale(&mut self, scale: f32) {
+        self.loss_scale = scale;
+    }
+
+    /// Number of the layer before which the states are changed; as many as there are layers: the
+    /// final ones are.
+    fn changed_layer(&self) -> usize {
+        let layers = self.backbone.spec().layers;
+        match self.human_logits.as_ref().map(HumanLogits::layer) {
+            Some(HumanLogitsLayer::SecondLast) => layers.saturating_sub(1),
+            _ => layers,
+        }
     }
 
     /// The token whose state stands for each sequence, in the batch's order; of a group with
@@ -173,9 +272,76 @@ impl Scorer {
     /// # Errors
     /// A token beyond the vocabulary, a row beyond the batch.
     pub fn scores(&self, batch: &Packed, rows: &[u32]) -> Result<Vec<f32>> {
+        self.scores_with(batch, rows, &vec![Said::default(); rows.len()])
+    }
+
+    /// The same with what people said about each text, in the order of `rows`; a model that has
+    /// not learnt from human logits does not heed them.
+    ///
+    /// # Errors
+    /// As for [`Scorer::scores`]; another number of human logits than the model knows.
+    pub fn scores_with(&self, batch: &Packed, rows: &[u32], said: &[Said]) -> Result<Vec<f32>> {
+        Ok(self.judge(batch, rows, said)?.0)
+    }
+
+    /// The same, and how far the model's prediction is from each text's human logits: their
+    /// cross-entropy where `said` has some to be learnt.
+    ///
+    /// # Errors
+    /// As for [`Scorer::scores_with`].
+    pub fn judge(
+        &self,
+        batch: &Packed,
+        rows: &[u32],
+        said: &[Said],
+    ) -> Result<(Vec<f32>, Vec<Option<f64>>)> {
         let pass = self.backbone.still_pass(&batch.groups, &batch.positions)?;
-        let states = gather(&self.backbone.hidden(batch)?, rows)?;
-        self.head(&states, &pass)?.1.squeeze(1)?.to_vec1()
+        let at = self.changed_layer();
+        let mut kept = None;
+        let hidden = self.backbone.hidden_changed(batch, at, &mut |x| {
+            let (x, of_change) = self.change_rows(x, rows, said, &pass)?;
+            kept = of_change;
+            Ok(x)
+        })?;
+        let mut states = gather(&hidden, rows)?;
+        if at == self.backbone.spec().layers {
+            (states, kept) = self.change(states, said, &pass)?;
+        }
+        let scores = self.head(&states, &pass)?.1.squeeze(1)?.to_vec1()?;
+        let entropies = match kept {
+            Some(kept) => kept.cross_entropies(said),
+            None => vec![None; rows.len()],
+        };
+        Ok((scores, entropies))
+    }
+
+    /// States `[R, H]` with human logits, where the model has the layer for it.
+    fn change(
+        &self,
+        states: Tensor,
+        said: &[Said],
+        pass: &Pass,
+    ) -> Result<(Tensor, Option<human_logits::Kept>)> {
+        let Some(layer) = &self.human_logits else {
+            return Ok((states, None));
+        };
+        let pass = &full_precision(pass, states.dtype());
+        let (changed, kept) = layer.forward(&states, said, pass)?;
+        Ok((changed, Some(kept)))
+    }
+
+    /// The same at some rows of states `[T, H]`.
+    fn change_rows(
+        &self,
+        mut x: Tensor,
+        rows: &[u32],
+        said: &[Said],
+        pass: &Pass,
+    ) -> Result<(Tensor, Option<human_logits::Kept>)> {
+        let before = gather(&x, rows)?;
+        let (changed, kept) = self.change(before.clone(), said, pass)?;
+        scatter_add(&mut x, rows, &(changed - before)?)?;
+        Ok((x, kept))
     }
 
     /// The dense layer's output, where there is one, and the scores `[R, 1]`. The head computes
@@ -203,18 +369,54 @@ impl Scorer {
         rows: &[u32],
         objective: &mut ScoreObjective,
     ) -> Result<()> {
+        let said = vec![Said::default(); rows.len()];
+        self.accumulate_with(batch, rows, &said, objective)
+            .map(drop)
+    }
+
+    /// The same with what people said about each text, in the order of `rows`; returns the
+    /// cross-entropies of the predictions that were trained, which are a part of the loss.
+    ///
+    /// # Errors
+    /// As for [`Scorer::scores_with`]; the model is frozen.
+    pub fn accumulate_with(
+        &mut self,
+        batch: &Packed,
+        rows: &[u32],
+        said: &[Said],
+        objective: &mut ScoreObjective,
+    ) -> Result<Vec<Option<f64>>> {
         if self.out.weight.gradient.is_none() {
             bail!("a frozen model cannot accumulate gradients");
         }
         let pass = self.backbone.pass(batch, true)?;
-        let (hidden, tape) = self.backbone.forward(batch, &pass)?;
-        let states = gather(&hidden, rows)?;
+        let at = self.changed_layer();
+        let mut kept = None;
+        let (hidden, tape) = self.backbone.forward_changed(batch, &pass, at, &mut |x| {
+            let (x, of_change) = self.change_rows(x, rows, said, &pass)?;
+            kept = of_change;
+            Ok(x)
+        })?;
+        let mut states = gather(&hidden, rows)?;
+        let at_the_end = at == self.backbone.spec().layers;
+        if at_the_end {
+            (states, kept) = self.change(states, said, &pass)?;
+        }
         let (inner, scores) = self.head(&states, &pass)?;
         let scores: Vec<f32> = scores.squeeze(1)?.to_vec1()?;
-        let d = objective(&scores);
+        let mut d = objective(&scores);
         if d.len() != rows.len() {
             bail!("{} gradients for {} scores", d.len(), rows.len());
         }
+        let scale = self.loss_scale;
+        d.iter_mut().for_each(|d| *d *= scale);
+        let scaled: Vec<Said> = said
+            .iter()
+            .map(|said| Said {
+                learnt: said.learnt.map(|(logits, weight)| (logits, weight * scale)),
+                ..*said
+            })
+            .collect();
         let head_pass = &full_precision(&pass, states.dtype());
         let d = Tensor::from_vec(d, (rows.len(), 1), states.device())?.to_dtype(states.dtype())?;
         let seen = inner.as_ref().unwrap_or(&states);
@@ -225,12 +427,39 @@ impl Scorer {
             dense.accumulate(&d_inner, &states, head_pass)?;
             d_states = dense.input_gradient(None, &d_inner, head_pass)?;
         }
+        let mut layer = self.human_logits.as_mut();
+        let entropies = match &kept {
+            Some(kept) => kept.cross_entropies(said),
+            None => vec![None; rows.len()],
+        };
+        let mut unchange = |d: &Tensor| -> Result<Tensor> {
+            match (&mut layer, &kept) {
+                (Some(layer), Some(kept)) => {
+                    let pass = &full_precision(&pass, d.dtype());
+                    layer.backward(d, kept, &scaled, pass)
+                }
+                _ => Ok(d.clone()),
+            }
+        };
+        if at_the_end {
+            d_states = unchange(&d_states)?;
+        }
         let mut d_hidden = hidden.zeros_like()?;
         scatter_add(&mut d_hidden, rows, &d_states)?;
         drop(hidden);
-        self.backbone.backward(batch, &pass, tape, d_hidden)
+        self.backbone
+            .backward_changed(batch, &pass, tape, d_hidden, at, &mut |mut dx| {
+                let changed = gather(&dx, rows)?;
+                let before = unchange(&changed)?;
+                scatter_add(&mut dx, rows, &(before - changed)?)?;
+                Ok(dx)
+            })?;
+        Ok(entropies)
     }
 }
+
+/// Sets the streams of the layer for human logits apart from the others'.
+const HUMAN_LOGITS_SEED: u64 = 0x4106_1751;
 
 /// Sets the head's streams apart from the backbone's.
 const HEAD_SEED: u64 = 0x5C0E_5C0E;
@@ -283,13 +512,20 @@ impl Model for Scorer {
 
     fn head_parameters(&self) -> Vec<&Parameter> {
         let dense = self.dense.iter().flat_map(Linear::parameters);
-        dense.chain(self.out.parameters()).collect()
+        let human_logits = self.human_logits.iter().flat_map(HumanLogits::parameters);
+        dense
+            .chain(self.out.parameters())
+            .chain(human_logits)
+            .collect()
     }
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter> {
         let (mut all, adapters) = self.backbone.split_parameters();
         // The head has no adapters.
-        for layer in self.dense.iter_mut().chain([&mut self.out]) {
+        let human_logits = self.human_logits.iter_mut();
+        let human_logits = human_logits.flat_map(HumanLogits::layers_mut);
+        let head = self.dense.iter_mut().chain([&mut self.out]);
+        for layer in head.chain(human_logits) {
             layer.split_parameters(&mut all, &mut Vec::new());
         }
         all.extend(adapters);

@@ -12,6 +12,7 @@ mod on_policy;
 mod plugins;
 mod policy;
 mod programs;
+pub mod reward_model;
 mod samples;
 
 use std::path::{Path, PathBuf};
@@ -30,13 +31,13 @@ use crate::plugin::{self, Metric, Runtime, Spec};
 use crate::random::{Purpose, Stream};
 use crate::report::manifest::{Machine, Manifest};
 use crate::report::{PreferenceSummary, StageEvaluation, Summary, TargetResult};
+use crate::reward::LearnedReward;
 use crate::tracking::jsonl::Jsonl;
 use crate::tracking::{All, Tracker};
 use crate::{hub, models, reward, sandbox, tokenizer, trainer};
 
 use examples::Examples;
-use folder::RunFolder;
-pub use folder::unused_folder;
+pub use folder::{RunFolder, unused_folder};
 pub use plugins::Plugins;
 pub use policy::{Policy, Source, device};
 pub use programs::{DEFAULT_RUNNER, pool};
@@ -90,6 +91,8 @@ pub enum Error {
     Tokenizer(#[from] tokenizer::Error),
     #[error(transparent)]
     Trainer(#[from] trainer::Error),
+    #[error(transparent)]
+    RewardModel(#[from] reward::learned::Error),
     #[error("{doing}: {source}")]
     Tensor {
         doing: String,
@@ -120,6 +123,8 @@ impl Error {
             Error::Weights(error) => error.hint(),
             Error::Tokenizer(error) => error.hint(),
             Error::Trainer(error) => error.hint(),
+            Error::RewardModel(reward::learned::Error::Weights(error)) => error.hint(),
+            Error::RewardModel(reward::learned::Error::Tokenizer(error)) => error.hint(),
             Error::Write { .. } => {
                 Some("check that the folder can be written and the disk has room".into())
             }
@@ -129,7 +134,7 @@ impl Error {
 }
 
 /// Refuses a method that the data, or the reward, do not suffice for.
-fn check_method(method: Method, examples: &Examples, plugins: &Plugins) -> Result<(), Error> {
+fn check_method(method: Method, examples: &Examples, rewards: bool) -> Result<(), Error> {
     let refuse = |what: &str, hint: &str| {
         let name = method.name();
         Err(Error::Input(format!(
@@ -147,7 +152,7 @@ fn check_method(method: Method, examples: &Examples, plugins: &Plugins) -> Resul
             "prompts to sample responses to, and the data have none",
             "give --train-data-path a file with prompt,response, or tasks with tests",
         ),
-        Method::Ppo | Method::Grpo | Method::Rloo if plugins.reward_parts().is_empty() => refuse(
+        Method::Ppo | Method::Grpo | Method::Rloo if !rewards => refuse(
             "a reward",
             "give one with --plugin, as `--plugin unit-tests,weight=1`",
         ),
@@ -164,6 +169,8 @@ pub struct Plan {
     weights: (usize, usize),
     examples: Examples,
     plugins: Plugins,
+    /// A trained reward model, where the configuration names one.
+    reward_model: Option<PathBuf>,
 }
 
 impl Plan {
@@ -191,12 +198,11 @@ impl Plan {
         let examples = Examples::gather(&config, adapters.as_ref())?;
         let source = Source::of(&config.model.base_model_name)?;
         let weights = source.weights(&config.model)?;
+        let reward_model = reward_model::trained(&config);
+        let rewards = !plugins.reward_parts().is_empty() || reward_model.is_some();
         let method = config.training.method.unwrap_or(DEFAULT_METHOD);
-        check_method(method, &examples, &plugins)?;
-        if method == Method::Dpo
-            && examples.preferences.is_none()
-            && plugins.reward_parts().is_empty()
-        {
+        check_method(method, &examples, rewards)?;
+        if method == Method::Dpo && examples.preferences.is_none() && !rewards {
             return Err(Error::Input(format!(
                 "the data have no preferences, and the metric `{}` that would rank the model's own samples is not among {}\nhint: set `preferences.metric` to one of them, or give a reward shaper with --plugin",
                 config.preferences.metric,
@@ -215,11 +221,21 @@ impl Plan {
             weights,
             examples,
             plugins,
+            reward_model,
         })
     }
 
     fn method(&self) -> Method {
         self.config.training.method.unwrap_or(DEFAULT_METHOD)
+    }
+
+    /// Whether responses are sampled and rewarded.
+    fn samples(&self) -> bool {
+        match self.method() {
+            Method::Sft => false,
+            Method::Dpo => self.examples.preferences.is_none(),
+            Method::Ppo | Method::Grpo | Method::Rloo => true,
+        }
     }
 
     /// The stage whose steps have checkpoints, as the tracker hears it.
@@ -287,7 +303,7 @@ impl Plan {
                 "dpo        pairs from {} samples of each of {} prompts, ranked by {}",
                 config.preferences.samples_per_prompt,
                 self.sampled_prompts(),
-                self.plugins.describe_reward()
+                self.describe_reward()
             ),
         });
         lines.push(format!(
@@ -303,6 +319,29 @@ impl Plan {
         }));
         lines.push(format!("output     {}", config.run_folder().display()));
         lines.join("\n") + "\n"
+    }
+
+    fn describe_reward(&self) -> String {
+        let automated = self.plugins.describe_reward();
+        match &self.reward_model {
+            None => automated,
+            Some(folder) => format!(
+                "{} of the reward model {}, the rest of {automated}",
+                self.config.reward_model.feedback_weight,
+                folder.display()
+            ),
+        }
+    }
+
+    /// Parts of the reward: the plugins', and the reward model's.
+    fn reward_parts(&self) -> Vec<reward::Part<'_>> {
+        let automated = self.plugins.reward_parts();
+        match self.reward_model {
+            None => automated,
+            Some(_) => {
+                reward::with_reward_model(automated, self.config.reward_model.feedback_weight)
+            }
+        }
     }
 
     fn describe_weights(&self) -> String {
@@ -376,6 +415,13 @@ impl Plan {
         };
         let mut policy = Policy::load(&source, self.config.seed, &self.device)?;
         policy.compute(&self.config.model);
+        let reward_model = match &self.reward_model {
+            Some(folder) if self.samples() => {
+                let max_length = self.config.training.max_length;
+                Some(LearnedReward::load(folder, max_length, &self.device)?)
+            }
+            _ => None,
+        };
         let checkpoint = match start {
             Start::Resume(checkpoint) => checkpoint,
             Start::New | Start::Overwrite => None,
@@ -401,6 +447,7 @@ impl Plan {
             warmed_up: resumes,
             resume: checkpoint,
             evaluations,
+            reward_model,
             seconds: Vec::new(),
             warnings: Vec::new(),
         };
@@ -426,6 +473,8 @@ struct Run<'a> {
     resume: Option<PathBuf>,
     /// Of the stages so far.
     evaluations: Vec<StageEvaluation>,
+    /// Loaded where responses are sampled.
+    reward_model: Option<LearnedReward>,
     seconds: Vec<(String, f64)>,
     warnings: Vec<String>,
 }
@@ -668,6 +717,9 @@ impl Run<'_> {
         self.timed("dpo", |run| {
             let config = &run.plan.config;
             let Policy { model, tokenizer } = &mut run.policy;
+            let cache = plugin::engine::cache_folder()
+                .filter(|_| config.dpo.cache_reference)
+                .map(|components| components.with_file_name("reference-logprobs"));
             let outcome = trainer::dpo::train(
                 model,
                 train,
@@ -684,6 +736,7 @@ impl Run<'_> {
                         extras: &|folder| tokenizer.save(folder),
                     }),
                 },
+                cache.as_deref(),
             )?;
             run.after_training(outcome.training.interrupted)?;
             Ok(PreferenceSummary {

@@ -66,7 +66,11 @@ impl Run<'_> {
             let prompts = run.prompts(tasks)?;
             let Policy { model, tokenizer } = &mut run.policy;
             let mut scoring = Scoring {
-                judge: Judge { plan, tokenizer },
+                judge: Judge {
+                    plan,
+                    tokenizer,
+                    reward_model: run.reward_model.as_ref(),
+                },
                 folder: run.folder,
                 tasks,
                 stage: method.name(),

@@ -7,7 +7,7 @@ use crate::evaluate;
 use crate::plugin::Sample;
 use crate::plugin::reward_shaper::{Context, Rollout};
 use crate::random::{Purpose, Stream};
-use crate::reward::{self, Rewards};
+use crate::reward::{self, LearnedReward, Rewards};
 use crate::rollout::{self, FinishReason, Response, Stop};
 use crate::tokenizer::Tokenizer;
 use crate::tracking::Tracker;
@@ -102,6 +102,7 @@ impl Run<'_> {
         Judge {
             plan: self.plan,
             tokenizer: &self.policy.tokenizer,
+            reward_model: self.reward_model.as_ref(),
         }
     }
 
@@ -179,6 +180,7 @@ impl Run<'_> {
 pub(super) struct Judge<'a> {
     pub plan: &'a Plan,
     pub tokenizer: &'a Tokenizer,
+    pub reward_model: Option<&'a LearnedReward>,
 }
 
 impl Judge<'_> {
@@ -246,6 +248,15 @@ impl Judge<'_> {
                     .extend(value.map(|value| (metric.name().to_owned(), value)));
             }
         }
+        if let Some(model) = self.reward_model {
+            let texts: Vec<(&str, &str)> = samples
+                .iter()
+                .map(|sample| (sample.prompt.as_str(), sample.response.as_str()))
+                .collect();
+            for (rollout, score) in rollouts.iter_mut().zip(model.scores(&texts)?) {
+                rollout.reward_model_score = Some(score);
+            }
+        }
         let targets = plan.config.evaluation.targets();
         let context = Context {
             step,
@@ -257,7 +268,7 @@ impl Judge<'_> {
                 .map(|(name, target)| (name.to_owned(), target))
                 .collect(),
         };
-        let rewards = reward::rewards(&plan.plugins.reward_parts(), &rollouts, &context)?;
+        let rewards = reward::rewards(&plan.reward_parts(), &rollouts, &context)?;
         if rewards.totals.iter().all(Option::is_none)
             && let Some((part, reason)) = first_reason(&rewards)
         {

@@ -1,16 +1,23 @@
 //! What a response is worth: a weighted sum of parts, each with its own curve.
 //!
-//! A part is a metric's score or a reward shaper's reward. One that fails or
+//! A part is a metric's score, a reward shaper's reward or a reward model's score. One that fails or
 //! abstains follows its policy: the response is left out (the default), gets a
 //! fixed penalty in the part's place, or the run ends. It is never a silent zero.
 
+pub mod learned;
+
 use std::collections::BTreeMap;
+
+pub use learned::LearnedReward;
 
 use crate::plugin::reward_shaper::{Context, Reward, Rollout};
 use crate::plugin::{OnFailure, RewardShaper};
 
 /// Name of the sum among the parts' curves.
 pub const TOTAL: &str = "total";
+
+/// Name of the reward model's part.
+pub const REWARD_MODEL: &str = "reward_model";
 
 /// One term of the sum.
 pub struct Part<'a> {
@@ -27,6 +34,29 @@ pub enum Source<'a> {
         on_failure: OnFailure,
     },
     Shaper(&'a RewardShaper),
+    /// The rollouts' [`Rollout::reward_model_score`].
+    RewardModel {
+        on_failure: OnFailure,
+    },
+}
+
+/// The sum of human and automated feedback: `w · human + (1 − w) · automated`, `w` being
+/// `feedback_weight` in [0, 1], human the reward model's part and automated the weighted others.
+/// Parts that weigh nothing are left out.
+pub fn with_reward_model<'a>(automated: Vec<Part<'a>>, feedback_weight: f64) -> Vec<Part<'a>> {
+    let human = Part {
+        name: REWARD_MODEL,
+        weight: feedback_weight,
+        source: Source::RewardModel {
+            on_failure: OnFailure::Abstain,
+        },
+    };
+    let others = automated.into_iter().map(|part| Part {
+        weight: (1.0 - feedback_weight) * part.weight,
+        ..part
+    });
+    let all = std::iter::once(human).chain(others);
+    all.filter(|part| part.weight != 0.0).collect()
 }
 
 /// The rewards of some rollouts.
@@ -91,7 +121,7 @@ pub fn rewards(parts: &[Part], rollouts: &[Rollout], context: &Context) -> Resul
 impl Part<'_> {
     fn on_failure(&self) -> OnFailure {
         match &self.source {
-            Source::Metric { on_failure, .. } => *on_failure,
+            Source::Metric { on_failure, .. } | Source::RewardModel { on_failure } => *on_failure,
             Source::Shaper(shaper) => shaper.on_failure(),
         }
     }
@@ -116,6 +146,19 @@ impl Part<'_> {
                     match metrics.find(|(name, _)| name == self.name) {
                         Some((_, value)) => add(Some(sign * value), Vec::new(), None),
                         None => add(None, Vec::new(), Some("the metric has no score".into())),
+                    }
+                }
+            }
+            Source::RewardModel { .. } => {
+                for rollout in rollouts {
+                    // A score that is not finite would poison every sum it is in.
+                    match rollout.reward_model_score.filter(|score| score.is_finite()) {
+                        Some(score) => add(Some(score), Vec::new(), None),
+                        None => add(
+                            None,
+                            Vec::new(),
+                            Some("the reward model has no score".into()),
+                        ),
                     }
                 }
             }
@@ -219,6 +262,27 @@ mod tests {
             total(OnFailure::Abort).map_err(|abort| abort.to_string()),
             Err("reward part `loss`, sample `b`: the metric has no score".into())
         );
+    }
+
+    /// Would catch human feedback that is weighted as automated is, a part of no weight that
+    /// leaves samples out, and a score that is not finite.
+    #[test]
+    fn human_and_automated_feedback_are_mixed() {
+        let mut rollouts = vec![rollout("a", &[("bleu", 0.5)]), rollout("b", &[])];
+        rollouts[0].reward_model_score = Some(3.0);
+        rollouts[1].reward_model_score = Some(1.0);
+        let totals = |rollouts: &[Rollout], feedback_weight| {
+            let automated = vec![part("bleu", 2.0, true, OnFailure::Abstain)];
+            let parts = with_reward_model(automated, feedback_weight);
+            let rewards = rewards(&parts, rollouts, &Context::default());
+            rewards.map(|rewards| rewards.totals)
+        };
+        assert_eq!(totals(&rollouts, 0.25), Ok(vec![Some(1.5), None]));
+        assert_eq!(totals(&rollouts, 1.0), Ok(vec![Some(3.0), Some(1.0)]));
+        rollouts[0].reward_model_score = None;
+        rollouts[1].reward_model_score = Some(f64::NAN);
+        assert_eq!(totals(&rollouts, 0.0), Ok(vec![Some(1.0), None]));
+        assert_eq!(totals(&rollouts, 1.0), Ok(vec![None, None]));
     }
 
     /// Would catch a mean over rollouts that have no value.

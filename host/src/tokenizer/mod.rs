@@ -250,6 +250,42 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// Token ids of a prompt and a response as a reward model reads them, at most `max_length`.
+    ///
+    /// For a causal model, one behind the other with the end token behind both; for an encoder,
+    /// as two texts that belong together. What is too long loses the beginning of its prompt, and
+    /// only then the end of its response.
+    ///
+    /// # Errors
+    /// As for [`Tokenizer::encode`].
+    pub fn encode_judged(
+        &self,
+        prompt: &str,
+        response: &str,
+        causal: bool,
+        max_length: usize,
+    ) -> Result<Vec<u32>, Error> {
+        let failed = |e: tokenizers::Error| Error::Encode(e.to_string());
+        let one = |text: &str| self.inner.encode_fast(text, false).map_err(failed);
+        let (mut prompt, mut response) = (one(prompt)?, one(response)?);
+        let around = match causal {
+            true => usize::from(self.eos().is_some()),
+            false => self.encode_whole("", Some(""))?.len(),
+        };
+        let room = max_length.saturating_sub(around);
+        let kept = room.saturating_sub(response.len());
+        prompt.truncate(kept, 0, tokenizers::TruncationDirection::Left);
+        response.truncate(room, 0, tokenizers::TruncationDirection::Right);
+        if causal {
+            let ids = prompt.get_ids().iter().chain(response.get_ids());
+            let mut ids: Vec<u32> = ids.copied().collect();
+            ids.extend(self.eos().filter(|eos| ids.last() != Some(eos)));
+            return Ok(ids);
+        }
+        let whole = self.inner.post_process(prompt, Some(response), true);
+        Ok(whole.map_err(failed)?.get_ids().to_vec())
+    }
+
     /// Whether conversations can be rendered.
     pub fn has_chat_template(&self) -> bool {
         self.chat_template.is_some()

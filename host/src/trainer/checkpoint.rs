@@ -39,13 +39,13 @@ impl State {
 pub(super) struct Fingerprint(Value);
 
 impl Fingerprint {
-    pub(super) fn new(
+    pub(super) fn new<M: Model + ?Sized>(
         trainer: &str,
         examples: usize,
         steps: u64,
         seed: u64,
         training: &Training,
-        model: &dyn Model,
+        model: &M,
     ) -> Self {
         let mut settings = serde_json::to_value(training).expect("settings are plain values");
         if let Some(settings) = settings.as_object_mut() {
@@ -116,9 +116,9 @@ impl Fingerprint {
 }
 
 /// Writes `checkpoint-N` beside its place and renames it there.
-pub(super) fn save(
+pub(super) fn save<M: Model + ?Sized>(
     checkpoints: &Checkpoints,
-    model: &dyn Model,
+    model: &M,
     optimizer: &AdamW,
     state: &State,
     fingerprint: &Fingerprint,
@@ -143,9 +143,9 @@ pub(super) fn save(
 }
 
 /// Puts a checkpoint's weights and state into a model and optimizer of the same run.
-pub(super) fn load(
+pub(super) fn load<M: Model + ?Sized>(
     folder: &Path,
-    model: &mut dyn Model,
+    model: &mut M,
     optimizer: &mut AdamW,
     fingerprint: &Fingerprint,
 ) -> Result<State, Error> {

@@ -59,6 +59,16 @@ impl Pair {
             rejected,
         })
     }
+
+    /// Prompt, chosen and rejected response, as they are trained on.
+    pub(super) fn parts(&self) -> [&[u32]; 3] {
+        [&self.prompt, &self.chosen, &self.rejected]
+    }
+
+    /// Tokens of the chosen and of the rejected response.
+    pub fn response_tokens(&self) -> [usize; 2] {
+        [self.chosen.len(), self.rejected.len()]
+    }
 }
 
 fn with_eos(response: &[u32], eos: Option<u32>) -> Option<Vec<u32>> {

@@ -1,4 +1,5 @@
-//! The loops that change a model: supervised warm-up, preference optimisation, policy gradients.
+//! The loops that change a model: supervised warm-up, preference optimisation, reward models,
+//! policy gradients.
 //!
 //! A trainer takes tokenised examples, settings and a seed, changes the model in place, and tells
 //! a [`Tracker`] what happens. It prints nothing and opens no files but checkpoints. Everything
@@ -13,6 +14,7 @@ pub mod minibatch;
 pub mod on_policy;
 pub mod optimizer;
 pub mod ppo;
+pub mod reward_model;
 pub mod sft;
 
 use std::io;
@@ -20,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::training::Training;
-use crate::models::{CausalLm, weights};
+use crate::models::{Model, weights};
 use crate::random::{Purpose, Stream};
 use crate::tracking::Tracker;
 use checkpoint::State;
@@ -126,6 +128,9 @@ pub struct Outcome {
 
 /// One kind of training, as the common loop sees it.
 trait Task {
+    /// What is trained.
+    type Model: Model + ?Sized;
+
     /// The trainer's name: in messages, in the tracker's stage, in checkpoints.
     const NAME: &'static str;
 
@@ -139,16 +144,22 @@ trait Task {
     /// all of `step`, so that micro-batches add up to the large batch.
     fn accumulate(
         &self,
-        model: &mut dyn CausalLm,
+        model: &mut Self::Model,
         step: &[usize],
         micro: &[usize],
         stats: &mut Stats,
     ) -> candle_core::Result<()>;
+
+    /// Multiplies the gradients that follow: with half-precision activations small ones would
+    /// become zero.
+    fn set_loss_scale(model: &mut Self::Model, scale: f32);
 }
 
 /// Numbers of one step, summed over its micro-batches.
 #[derive(Debug, Default)]
 struct Stats {
+    /// The optimizer step at hand, counted from 1.
+    number: u64,
     loss: f64,
     tokens: u64,
     /// Further numbers under their tags; each is already divided by what it is a mean over.
@@ -211,7 +222,7 @@ impl Plan {
 
 /// The loop that all trainers share.
 fn train<T: Task>(
-    model: &mut dyn CausalLm,
+    model: &mut T::Model,
     task: &T,
     training: &Training,
     run: &mut Run,
@@ -221,7 +232,7 @@ fn train<T: Task>(
 }
 
 fn train_scaled<T: Task>(
-    model: &mut dyn CausalLm,
+    model: &mut T::Model,
     task: &T,
     training: &Training,
     run: &mut Run,
@@ -249,7 +260,7 @@ fn train_scaled<T: Task>(
     run.tracker.stage(T::STAGE, plan.steps, "steps");
     run.tracker.progress(state.step);
     let mut saved = state.step;
-    let mut save = |model: &dyn CausalLm, optimizer: &AdamW, state: &State| match &run.checkpoints {
+    let mut save = |model: &T::Model, optimizer: &AdamW, state: &State| match &run.checkpoints {
         Some(checkpoints) if saved != state.step => {
             saved = state.step;
             checkpoint::save(checkpoints, model, optimizer, state, &fingerprint)
@@ -264,7 +275,7 @@ fn train_scaled<T: Task>(
         }
         let learning_rate = schedule.at(state.step);
         let scale = state.loss_scale.map_or(1.0, |s| s.scale);
-        model.set_loss_scale(scale as f32);
+        T::set_loss_scale(model, scale as f32);
         let stats = one_step(
             model,
             task,
@@ -316,7 +327,7 @@ fn train_scaled<T: Task>(
             save(model, &optimizer, &state)?;
         }
     }
-    model.set_loss_scale(1.0);
+    T::set_loss_scale(model, 1.0);
     save(model, &optimizer, &state)?;
     Ok(Outcome {
         steps: state.step,
@@ -328,13 +339,16 @@ fn train_scaled<T: Task>(
 }
 
 fn one_step<T: Task>(
-    model: &mut dyn CausalLm,
+    model: &mut T::Model,
     task: &T,
     examples: &[usize],
     training: &Training,
     number: u64,
 ) -> Result<Stats, Error> {
-    let mut stats = Stats::default();
+    let mut stats = Stats {
+        number,
+        ..Stats::default()
+    };
     model.backbone_mut().begin_step(number);
     for micro in examples.chunks(training.batch_size.max(1)) {
         task.accumulate(model, examples, micro, &mut stats)
@@ -620,7 +634,8 @@ mod tests {
         let demonstrations = demonstrations();
         let task = sft::Supervised(&demonstrations);
         let outcome = crate::ops::without_fused_kernels(|| {
-            train_scaled(&mut model, &task, &settings, &mut run, Some(scale)).expect("trains")
+            train_scaled::<sft::Supervised>(&mut model, &task, &settings, &mut run, Some(scale))
+                .expect("trains")
         });
         let skipped = outcome.skipped as usize;
         assert!((2..20).contains(&skipped), "{skipped} steps left out");
@@ -705,6 +720,7 @@ mod tests {
             &training,
             &Dpo::default(),
             &mut run,
+            None,
         )
         .expect("trains");
         assert_eq!(
@@ -751,6 +767,7 @@ mod tests {
             &training,
             &Dpo::default(),
             &mut run,
+            None,
         )
         .expect("trains");
         let expected = [

@@ -30,7 +30,7 @@ impl AdamW {
     ///
     /// # Errors
     /// The device has no room for two moments a weight.
-    pub fn new(model: &dyn Model, training: &Training) -> Result<Self> {
+    pub fn new<M: Model + ?Sized>(model: &M, training: &Training) -> Result<Self> {
         Ok(Self {
             moments: model
                 .trainable()
@@ -53,9 +53,9 @@ impl AdamW {
     ///
     /// # Errors
     /// The model is frozen.
-    pub fn step(
+    pub fn step<M: Model + ?Sized>(
         &mut self,
-        model: &mut dyn Model,
+        model: &mut M,
         learning_rate: f64,
         max_norm: f64,
         loss_scale: f64,
@@ -118,7 +118,7 @@ impl AdamW {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn save(&self, file: &Path, model: &dyn Model) -> io::Result<()> {
+    pub fn save<M: Model + ?Sized>(&self, file: &Path, model: &M) -> io::Result<()> {
         let parameters = model.trainable();
         let names: Vec<[String; 2]> = parameters
             .iter()
@@ -142,10 +142,10 @@ impl AdamW {
     ///
     /// # Errors
     /// A tensor is missing or has another shape.
-    pub fn load(
+    pub fn load<M: Model + ?Sized>(
         &mut self,
         file: &Path,
-        model: &dyn Model,
+        model: &M,
         number: u64,
     ) -> std::result::Result<(), weights::Error> {
         let mut files = weights::Files::single(file)?;

@@ -10,7 +10,9 @@ use crate::models::CausalLm;
 
 pub(super) struct Supervised<'a>(pub &'a [Demonstration]);
 
-impl Task for Supervised<'_> {
+impl<'a> Task for Supervised<'a> {
+    type Model = dyn CausalLm + 'a;
+
     const NAME: &'static str = "sft";
     const STAGE: &'static str = "warm-up";
 
@@ -20,7 +22,7 @@ impl Task for Supervised<'_> {
 
     fn accumulate(
         &self,
-        model: &mut dyn CausalLm,
+        model: &mut Self::Model,
         step: &[usize],
         micro: &[usize],
         stats: &mut Stats,
@@ -34,6 +36,10 @@ impl Task for Supervised<'_> {
             vec![-weight as f32; logprobs.len()]
         })
     }
+
+    fn set_loss_scale(model: &mut Self::Model, scale: f32) {
+        model.set_loss_scale(scale);
+    }
 }
 
 /// Trains on demonstrations; the model keeps its gradients' room afterwards.
@@ -46,5 +52,5 @@ pub fn train(
     training: &Training,
     run: &mut Run,
 ) -> Result<Outcome, Error> {
-    super::train(model, &Supervised(examples), training, run)
+    super::train::<Supervised>(model, &Supervised(examples), training, run)
 }

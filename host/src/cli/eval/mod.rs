@@ -3,6 +3,8 @@
 mod output;
 mod predictions;
 
+pub(super) use predictions::columns;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};

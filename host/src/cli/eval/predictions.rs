@@ -190,7 +190,7 @@ fn same_samples(baseline: &str, first: &[Sample], name: &str, second: &[Sample])
     Ok(())
 }
 
-fn columns(given: &[String]) -> Result<Vec<(String, String)>> {
+pub(in crate::cli) fn columns(given: &[String]) -> Result<Vec<(String, String)>> {
     given
         .iter()
         .map(|text| {

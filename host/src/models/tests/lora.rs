@@ -12,7 +12,7 @@ fn adapters() -> Lora {
 
 /// Whether a parameter is trained beside the adapters: the head of a scorer.
 fn is_new_head(parameter: &str) -> bool {
-    ["score.", "classifier.", "bert.pooler."]
+    ["score.", "classifier.", "bert.pooler.", "human_logits."]
         .iter()
         .any(|head| parameter.starts_with(head))
 }

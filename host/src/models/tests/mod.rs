@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::scorer::HeadKind;
 use super::spec::Spec;
 use super::*;
+use crate::config::reward_model::HumanLogitsLayer;
 use crate::ops::testing::{assert_close, values};
 use crate::ops::without_fused_kernels;
 
@@ -119,7 +120,105 @@ fn scorers() -> Vec<(&'static str, Scorer)> {
         ),
         ("gpt2", scorer(gpt2(), HeadKind::ScoreWithBias)),
         ("qwen2", scorer(qwen2(), HeadKind::Score)),
+        (
+            "roberta with human logits",
+            told(roberta(), HeadKind::Classifier, HumanLogitsLayer::Last),
+        ),
+        (
+            "bert with human logits before its last layer",
+            told(bert(), HeadKind::Classifier, HumanLogitsLayer::SecondLast),
+        ),
+        (
+            "qwen2 with human logits before its last layer",
+            told(qwen2(), HeadKind::Score, HumanLogitsLayer::SecondLast),
+        ),
     ]
+}
+
+/// A scorer whose gradients are the whole loss's: it is trained jointly with its human logits.
+fn told(config: Value, kind: HeadKind, layer: HumanLogitsLayer) -> Scorer {
+    let mut model = scorer(config, kind);
+    model.add_human_logits(3, layer, 1).expect("room");
+    shake(model.parameters_mut());
+    model.human_logits_mut().expect("just added").joint = true;
+    model
+}
+
+/// Human logits of [`sequences`]: shown and learnt, only learnt, neither, only shown.
+fn said() -> [Said<'static>; 4] {
+    const LOGITS: [&[f32]; 2] = [&[0.5, -1.0, 2.0], &[1.5, 0.0, -0.5]];
+    let learnt = |at: usize, weight| Some((LOGITS[at], weight));
+    [
+        Said {
+            shown: Some(LOGITS[0]),
+            learnt: learnt(0, 0.7),
+        },
+        Said {
+            shown: None,
+            learnt: learnt(1, 0.4),
+        },
+        Said::default(),
+        Said {
+            shown: Some(LOGITS[1]),
+            learnt: None,
+        },
+    ]
+}
+
+fn gradient(model: &Scorer, name: &str) -> Vec<f64> {
+    let parameters = model.parameters();
+    let found = parameters.iter().find(|p| p.name == name).expect("there");
+    values(found.gradient.as_ref().expect("trained"))
+}
+
+// Would catch the ranking loss reaching U, and the cross-entropy the rest of the model, where
+// nobody asked for it; and a new layer that changes scores.
+#[test]
+fn human_logits_keep_the_losses_apart() -> Result<()> {
+    let mut plain = scorer(roberta(), HeadKind::Classifier);
+    let (batch, rows) = sequences();
+    let before = plain.scores(&batch, &rows)?;
+    plain.add_human_logits(3, HumanLogitsLayer::Last, 1)?;
+    assert_eq!(plain.scores_with(&batch, &rows, &said())?, before);
+    const U: &str = "human_logits.prediction.weight";
+    let gradients = |joint: bool, weight: f32, ranking: f32| -> Result<(Vec<f64>, Vec<f64>)> {
+        let mut model = told(roberta(), HeadKind::Classifier, HumanLogitsLayer::Last);
+        model.human_logits_mut().expect("there").joint = joint;
+        model.train()?;
+        let said = said().map(|said| Said {
+            learnt: said.learnt.map(|(logits, _)| (logits, weight)),
+            ..said
+        });
+        model.accumulate_with(&batch, &rows, &said, &mut |_| {
+            WEIGHTS.map(|w| w * ranking).to_vec()
+        })?;
+        let embedding = &model.backbone().parameters()[0].name;
+        Ok((gradient(&model, U), gradient(&model, embedding)))
+    };
+    let nothing = |values: &[f64]| values.iter().all(|x| *x == 0.0);
+    assert!(nothing(&gradients(false, 0.0, 1.0)?.0));
+    assert!(!nothing(&gradients(true, 0.0, 1.0)?.0));
+    let (of_u, of_embedding) = gradients(false, 1.0, 0.0)?;
+    assert!(!nothing(&of_u) && nothing(&of_embedding));
+    assert!(!nothing(&gradients(true, 1.0, 0.0)?.1));
+    Ok(())
+}
+
+// Would catch human logits of another length that are taken.
+#[test]
+fn human_logits_of_another_length_are_refused() {
+    let model = told(gpt2(), HeadKind::Score, HumanLogitsLayer::Last);
+    let (batch, rows) = sequences();
+    let mut said = said();
+    said[3].shown = Some(&[1.0]);
+    let refused = model
+        .scores_with(&batch, &rows, &said)
+        .expect_err("refused");
+    let message = refused.to_string();
+    assert!(
+        message.contains("1 human logits for a model of 3"),
+        "{message}"
+    );
 }
 
 /// A model and a loss over its outputs: what the checks below need of both kinds of model.
@@ -165,21 +264,24 @@ impl Trainee for LanguageModel {
     }
 }
 
-/// `loss = Σ weight · score` over the first and last tokens of three sequences.
+/// `loss = Σ weight · score` over the first and last tokens of three sequences, and what their
+/// human logits add.
 impl Trainee for Scorer {
     fn loss(&self) -> Result<f64> {
         let (batch, rows) = sequences();
-        let scores = self.scores(&batch, &rows)?;
-        Ok(scores
-            .iter()
-            .zip(WEIGHTS)
-            .map(|(s, w)| f64::from(*s) * f64::from(w))
-            .sum())
+        let (scores, entropies) = self.judge(&batch, &rows, &said())?;
+        let scores = scores.iter().zip(WEIGHTS);
+        let ranking: f64 = scores.map(|(s, w)| f64::from(*s) * f64::from(w)).sum();
+        let weights = said().map(|said| said.learnt.map_or(0.0, |(_, weight)| f64::from(weight)));
+        let entropies = entropies.into_iter().zip(weights);
+        let prediction: f64 = entropies.map(|(e, w)| e.unwrap_or(0.0) * w).sum();
+        Ok(ranking + prediction)
     }
 
     fn add_gradients(&mut self) -> Result<()> {
         let (batch, rows) = sequences();
-        self.accumulate(&batch, &rows, &mut |_| WEIGHTS.to_vec())
+        self.accumulate_with(&batch, &rows, &said(), &mut |_| WEIGHTS.to_vec())
+            .map(drop)
     }
 }
 

@@ -1,5 +1,24 @@
-//! The sigmoid loss of Direct Preference Optimization
-//! (Rafailov et al. 2023, eq. 7, <https://arxiv.org/abs/2305.18290>).
+//! Losses of Direct Preference Optimization (Rafailov et al. 2023, eq. 7,
+//! <https://arxiv.org/abs/2305.18290>) and of its relatives, as TRL 1.16 has them.
+//!
+//! With `c = log π(chosen) − log π_ref(chosen)`, `r` the same of the rejected response, `m = c − r`
+//! the margin and `σ` the logistic function:
+//!
+//! | loss | formula | source |
+//! | --- | --- | --- |
+//! | sigmoid | `−(1−ε) ln σ(βm) − ε ln σ(−βm)` | DPO eq. 7; ε: Mitchell 2023, cDPO |
+//! | sigmoid_norm | the same of `c/\|c\| − r/\|r\|`, per token | TRL |
+//! | hinge | `max(0, 1 − βm)` | Zhao et al. 2023, SLiC-HF |
+//! | ipo | `(c/\|c\| − r/\|r\| − 1/2β)²`, per token | TRL |
+//! | ipo_sum | `(m − 1/2β)²` | Azar et al. 2023, eq. 17 |
+//! | robust | `(−(1−ε) ln σ(βm) + ε ln σ(−βm)) / (1 − 2ε)` | Chowdhury et al. 2024 |
+//! | sppo_hard | `(c − 1/2β)² + (r + 1/2β)²` | Wu et al. 2024 |
+//! | nca_pair | `−ln σ(βc) − ½ ln σ(−βc) − ½ ln σ(−βr)` | Chen et al. 2024 |
+//! | bco_pair | `−ln σ(βc) − ln σ(−βr)` | Jung et al. 2024, δ = 0 |
+//! | apo_zero | `1 − σ(βc) + σ(βr)` | D'Oosterlinck et al. 2024 |
+//! | apo_down | `σ(βc) + 1 − σ(βm)` | the same |
+
+use crate::config::dpo::{Dpo, Loss};
 
 /// Log-probabilities of a pair's two responses, each the sum over its tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -11,14 +30,15 @@ pub struct PairLogprobs {
 /// Loss of one pair and what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PairLoss {
-    /// `−ln σ(margin)`.
     pub loss: f64,
     /// Implicit reward of the chosen response, `β (log π − log π_ref)`.
     pub chosen_reward: f64,
     /// The same for the rejected one.
     pub rejected_reward: f64,
-    /// `∂loss/∂log π(chosen)`; that of the rejected response is its negative.
+    /// `∂loss/∂log π(chosen)`.
     pub d_chosen: f64,
+    /// `∂loss/∂log π(rejected)`.
+    pub d_rejected: f64,
 }
 
 impl PairLoss {
@@ -38,36 +58,157 @@ impl PairLoss {
     }
 }
 
-/// `−ln σ(β ((log π_c − log π_r) − (log ref_c − log ref_r)))`.
-///
-/// `beta` > 0 is how strongly the policy is held to the reference.
-pub fn sigmoid(policy: PairLogprobs, reference: PairLogprobs, beta: f64) -> PairLoss {
-    let chosen_reward = beta * (policy.chosen - reference.chosen);
-    let rejected_reward = beta * (policy.rejected - reference.rejected);
-    let margin = chosen_reward - rejected_reward;
-    PairLoss {
-        // ln(1 + e^−m), from the side where the exponential cannot overflow.
-        loss: (-margin.abs()).exp().ln_1p() + (-margin).max(0.0),
-        chosen_reward,
-        rejected_reward,
-        // −σ(−m)
-        d_chosen: -beta / (1.0 + margin.exp()),
+/// A loss with its numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Objective {
+    pub loss: Loss,
+    /// How strongly the policy is held to the reference, > 0.
+    pub beta: f64,
+    /// ε, in [0, 0.5); of `sigmoid` and `robust` only.
+    pub label_smoothing: f64,
+}
+
+impl Objective {
+    /// The loss that the settings ask for.
+    pub fn of(settings: &Dpo) -> Self {
+        Self {
+            loss: settings.loss,
+            beta: settings.beta,
+            label_smoothing: settings.label_smoothing,
+        }
     }
+
+    /// Loss of one pair; `tokens` are the lengths of the chosen and the rejected response, 1 or
+    /// more.
+    pub fn of_pair(
+        &self,
+        policy: PairLogprobs,
+        reference: PairLogprobs,
+        tokens: [usize; 2],
+    ) -> PairLoss {
+        let beta = self.beta;
+        let (c, r) = (
+            policy.chosen - reference.chosen,
+            policy.rejected - reference.rejected,
+        );
+        let per_token = tokens.map(|count| 1.0 / count.max(1) as f64);
+        // Of a loss of the margin, the responses have gradients of one size.
+        let of_margin = |(loss, slope): (f64, f64)| (loss, slope, -slope);
+        let of_mean_margin = |f: &dyn Fn(f64) -> (f64, f64)| {
+            let (loss, slope) = f(c * per_token[0] - r * per_token[1]);
+            (loss, slope * per_token[0], -slope * per_token[1])
+        };
+        let square = |m: f64| (m - 0.5 / beta).powi(2);
+        let ipo = |m: f64| (square(m), 2.0 * (m - 0.5 / beta));
+        let (loss, d_chosen, d_rejected) = match self.loss {
+            Loss::Sigmoid => of_margin(self.smoothed(c - r)),
+            Loss::SigmoidNorm => of_mean_margin(&|m| self.smoothed(m)),
+            Loss::Hinge => {
+                let rest = 1.0 - beta * (c - r);
+                of_margin((rest.max(0.0), if rest > 0.0 { -beta } else { 0.0 }))
+            }
+            Loss::Ipo => of_mean_margin(&ipo),
+            Loss::IpoSum => of_margin(ipo(c - r)),
+            Loss::Robust => {
+                let (epsilon, m) = (self.label_smoothing, beta * (c - r));
+                let scale = 1.0 / (1.0 - 2.0 * epsilon);
+                of_margin((
+                    scale * ((1.0 - epsilon) * softplus(-m) - epsilon * softplus(m)),
+                    -scale * beta * ((1.0 - epsilon) * sigmoid(-m) + epsilon * sigmoid(m)),
+                ))
+            }
+            Loss::SppoHard => (
+                square(c) + (r + 0.5 / beta).powi(2),
+                2.0 * (c - 0.5 / beta),
+                2.0 * (r + 0.5 / beta),
+            ),
+            Loss::NcaPair => {
+                let (c, r) = (beta * c, beta * r);
+                (
+                    softplus(-c) + 0.5 * softplus(c) + 0.5 * softplus(r),
+                    beta * (0.5 * sigmoid(c) - sigmoid(-c)),
+                    beta * 0.5 * sigmoid(r),
+                )
+            }
+            Loss::BcoPair => {
+                let (c, r) = (beta * c, beta * r);
+                (
+                    softplus(-c) + softplus(r),
+                    -beta * sigmoid(-c),
+                    beta * sigmoid(r),
+                )
+            }
+            Loss::ApoZero => {
+                let (c, r) = (beta * c, beta * r);
+                (
+                    sigmoid(-c) + sigmoid(r),
+                    -beta * sigmoid_slope(c),
+                    beta * sigmoid_slope(r),
+                )
+            }
+            Loss::ApoDown => {
+                let (c, m) = (beta * c, beta * (c - r));
+                (
+                    sigmoid(c) + sigmoid(-m),
+                    beta * (sigmoid_slope(c) - sigmoid_slope(m)),
+                    beta * sigmoid_slope(m),
+                )
+            }
+        };
+        PairLoss {
+            loss,
+            chosen_reward: beta * c,
+            rejected_reward: beta * r,
+            d_chosen,
+            d_rejected,
+        }
+    }
+
+    /// cDPO's loss of a margin and its slope.
+    fn smoothed(&self, margin: f64) -> (f64, f64) {
+        let (epsilon, m) = (self.label_smoothing, self.beta * margin);
+        (
+            (1.0 - epsilon) * softplus(-m) + epsilon * softplus(m),
+            self.beta * (epsilon * sigmoid(m) - (1.0 - epsilon) * sigmoid(-m)),
+        )
+    }
+}
+
+/// `ln(1 + eˣ) = −ln σ(−x)`, from the side where the exponential cannot overflow.
+pub(crate) fn softplus(x: f64) -> f64 {
+    (-x.abs()).exp().ln_1p() + x.max(0.0)
+}
+
+/// `σ(x)`; where the exponential overflows, its limit 0.
+pub(crate) fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// `σ'(x)`.
+fn sigmoid_slope(x: f64) -> f64 {
+    sigmoid(x) * sigmoid(-x)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum;
+
+    const REFERENCE: PairLogprobs = PairLogprobs {
+        chosen: -20.0,
+        rejected: -30.0,
+    };
+
+    fn objective(loss: Loss) -> Objective {
+        Objective {
+            loss,
+            beta: 0.1,
+            label_smoothing: 0.0,
+        }
+    }
 
     fn at(chosen: f64, rejected: f64) -> PairLoss {
-        sigmoid(
-            PairLogprobs { chosen, rejected },
-            PairLogprobs {
-                chosen: -20.0,
-                rejected: -30.0,
-            },
-            0.1,
-        )
+        objective(Loss::Sigmoid).of_pair(PairLogprobs { chosen, rejected }, REFERENCE, [5, 7])
     }
 
     // Would catch a swapped response or a lost β. By hand: margin 0.1 (5 − −10) = 1.5.
@@ -87,17 +228,53 @@ mod tests {
         );
     }
 
-    // Would catch a wrong sign of the gradient; and overflow far from the middle.
+    // Would catch a wrong sign or factor in the gradient of any loss, with and without label
+    // smoothing, and a length that is used of the other response.
     #[test]
-    fn the_gradient_is_the_loss_slope() {
-        for chosen in [-500.0, -25.0, -20.0, -10.0, 300.0] {
-            let slope = (at(chosen + 1e-4, -30.0).loss - at(chosen - 1e-4, -30.0).loss) / 2e-4;
-            assert!(
-                (slope - at(chosen, -30.0).d_chosen).abs() < 1e-8,
-                "{chosen}"
-            );
+    fn gradients_are_the_losses_slopes() {
+        const STEP: f64 = 1e-4;
+        for loss in Loss::value_variants() {
+            for label_smoothing in [0.0, 0.2] {
+                let objective = Objective {
+                    label_smoothing,
+                    ..objective(*loss)
+                };
+                for (chosen, rejected) in [(-25.0, -31.0), (-20.0, -30.0), (-12.0, -42.5)] {
+                    let at = |chosen, rejected| {
+                        objective.of_pair(PairLogprobs { chosen, rejected }, REFERENCE, [5, 7])
+                    };
+                    let slope = |up: PairLoss, down: PairLoss| (up.loss - down.loss) / (2.0 * STEP);
+                    let found = at(chosen, rejected);
+                    let by_chosen = slope(at(chosen + STEP, rejected), at(chosen - STEP, rejected));
+                    let by_rejected =
+                        slope(at(chosen, rejected + STEP), at(chosen, rejected - STEP));
+                    assert!((by_chosen - found.d_chosen).abs() < 1e-6, "{objective:?}");
+                    assert!(
+                        (by_rejected - found.d_rejected).abs() < 1e-6,
+                        "{objective:?}"
+                    );
+                }
+            }
         }
-        assert!(at(-1e6, -30.0).loss.is_finite() && at(1e6, -30.0).loss == 0.0);
+    }
+
+    // Would catch overflow far from the middle.
+    #[test]
+    fn far_margins_stay_finite() {
+        for loss in Loss::value_variants() {
+            for chosen in [-1e6, 1e6] {
+                let policy = PairLogprobs {
+                    chosen,
+                    rejected: -30.0,
+                };
+                let found = objective(*loss).of_pair(policy, REFERENCE, [5, 7]);
+                assert!(
+                    found.loss.is_finite() && found.d_chosen.is_finite(),
+                    "{loss:?} {found:?}"
+                );
+            }
+        }
+        assert_eq!(at(1e6, -30.0).loss, 0.0);
     }
 
     // Would catch a loss that rewards a smaller margin.

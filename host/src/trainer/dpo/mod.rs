@@ -2,11 +2,13 @@
 //! the reference by the loss itself.
 //!
 //! The reference is the model as it is at the start, or without its adapters where it has some.
-//! Its log-probabilities are computed once, before the first step: no second model is kept. A pair's prompt is computed once for both of
-//! its responses, and the loss of a pair turns into gradients while its logits are at hand.
+//! Its log-probabilities are computed once, before the first step, and kept on disk for the next run:
+//! no second model is needed. A pair's prompt is computed once for both of its responses, and the loss of a pair turns into gradients while its logits are at hand.
 
 pub mod loss;
+mod reference;
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::minibatch::{Pair, pairs};
@@ -14,7 +16,8 @@ use super::{Error, Run, Stats, Task, doing};
 use crate::config::dpo::Dpo;
 use crate::config::training::Training;
 use crate::models::{CausalLm, with_reference};
-use loss::{PairLogprobs, PairLoss, sigmoid};
+use loss::{Objective, PairLogprobs, PairLoss};
+use reference::Stored;
 
 /// Pairs whose log-probabilities are computed at once where nothing is trained.
 const EVALUATION_PAIRS: usize = 8;
@@ -28,6 +31,24 @@ pub struct Outcome {
     pub before: Evaluation,
     /// On the held-out pairs after the last step.
     pub after: Evaluation,
+}
+
+impl Outcome {
+    /// Of a training that was interrupted before its first step.
+    fn interrupted() -> Self {
+        let none = Evaluation::of(&[]);
+        Self {
+            training: super::Outcome {
+                steps: 0,
+                interrupted: true,
+                final_loss: f64::NAN,
+                tokens: 0,
+                skipped: 0,
+            },
+            before: none,
+            after: none,
+        }
+    }
 }
 
 /// The loss on pairs that are not trained on.
@@ -95,13 +116,14 @@ pub fn evaluate(
     model: &dyn CausalLm,
     examples: &[Pair],
     reference: &[PairLogprobs],
-    beta: f64,
+    objective: &Objective,
 ) -> Result<Evaluation, Error> {
     let policy = logprobs(model, examples, &mut |_| true)?;
     let losses: Vec<PairLoss> = policy
         .iter()
         .zip(reference)
-        .map(|(p, r)| sigmoid(*p, *r, beta))
+        .zip(examples)
+        .map(|((p, r), pair)| objective.of_pair(*p, *r, pair.response_tokens()))
         .collect();
     Ok(Evaluation::of(&losses))
 }
@@ -117,10 +139,12 @@ fn sums(logprobs: &[f32], chosen: usize) -> PairLogprobs {
 struct Preferences<'a> {
     examples: &'a [Pair],
     reference: &'a [PairLogprobs],
-    beta: f64,
+    objective: Objective,
 }
 
-impl Task for Preferences<'_> {
+impl<'a> Task for Preferences<'a> {
+    type Model = dyn CausalLm + 'a;
+
     const NAME: &'static str = "dpo";
     const STAGE: &'static str = "dpo";
 
@@ -130,7 +154,7 @@ impl Task for Preferences<'_> {
 
     fn accumulate(
         &self,
-        model: &mut dyn CausalLm,
+        model: &mut Self::Model,
         step: &[usize],
         micro: &[usize],
         stats: &mut Stats,
@@ -140,7 +164,9 @@ impl Task for Preferences<'_> {
         let weight = 1.0 / step.len() as f64;
         model.accumulate(&batch, &targets, &mut |pair, logprobs| {
             let policy = sums(logprobs, chosen[pair].len());
-            let loss = sigmoid(policy, self.reference[micro[pair]], self.beta);
+            let at = micro[pair];
+            let tokens = self.examples[at].response_tokens();
+            let loss = self.objective.of_pair(policy, self.reference[at], tokens);
             stats.loss += loss.loss * weight;
             for (tag, value) in [
                 ("rewards/chosen", loss.chosen_reward),
@@ -155,16 +181,25 @@ impl Task for Preferences<'_> {
             ] {
                 stats.add(tag, value * weight);
             }
-            let d = (loss.d_chosen * weight) as f32;
+            let [of_chosen, of_rejected] =
+                [loss.d_chosen, loss.d_rejected].map(|d| (d * weight) as f32);
             (0..logprobs.len())
-                .map(|i| if chosen[pair].contains(&i) { d } else { -d })
+                .map(|i| match chosen[pair].contains(&i) {
+                    true => of_chosen,
+                    false => of_rejected,
+                })
                 .collect()
         })
+    }
+
+    fn set_loss_scale(model: &mut Self::Model, scale: f32) {
+        model.set_loss_scale(scale);
     }
 }
 
 /// Trains on pairs, with the model at the start (without its adapters) as the reference, and
-/// evaluates on the held-out pairs before and after.
+/// evaluates on the held-out pairs before and after. The reference's log-probabilities are taken
+/// from the folder `cache` where it has them, and left there.
 ///
 /// Held-out numbers are logged as `eval/loss`, `eval/rewards/accuracies` and
 /// `eval/rewards/margins`.
@@ -178,41 +213,18 @@ pub fn train(
     training: &Training,
     dpo: &Dpo,
     run: &mut Run,
+    cache: Option<&Path>,
 ) -> Result<Outcome, Error> {
     if examples.is_empty() {
         return Err(Error::NoExamples {
             trainer: Preferences::NAME,
         });
     }
-    let total = examples.len() + held_out.len();
-    run.tracker
-        .stage("reference log-probabilities", total as u64, "pairs");
-    let mut reference_of = |part: &[Pair], before: usize| {
-        with_reference(model, |model| {
-            logprobs(model, part, &mut |done| {
-                run.tracker.progress((before + done) as u64);
-                !run.interrupt.load(Ordering::Relaxed)
-            })
-        })
+    let Some([reference, held_out_reference]) =
+        reference(model, [examples, held_out], dpo, run, cache)?
+    else {
+        return Ok(Outcome::interrupted());
     };
-    let reference = reference_of(examples, 0)?;
-    let held_out_reference = reference_of(held_out, examples.len())?;
-    if reference.len() + held_out_reference.len() < total {
-        let none = Evaluation::of(&[]);
-        let outcome = super::Outcome {
-            steps: 0,
-            interrupted: true,
-            final_loss: f64::NAN,
-            tokens: 0,
-            skipped: 0,
-        };
-        return Ok(Outcome {
-            training: outcome,
-            before: none,
-            after: none,
-        });
-    }
-    run.tracker.progress(total as u64);
     let log = |run: &mut Run, step: u64, e: &Evaluation| {
         if e.pairs > 0 {
             run.tracker.log(
@@ -225,20 +237,74 @@ pub fn train(
             );
         }
     };
-    let start: Vec<PairLoss> = held_out_reference
-        .iter()
-        .map(|r| sigmoid(*r, *r, dpo.beta))
-        .collect();
-    let before = Evaluation::of(&start);
+    let objective = Objective::of(dpo);
+    let before = match dpo.reference_free {
+        true => evaluate(model, held_out, &held_out_reference, &objective)?,
+        false => {
+            let start: Vec<PairLoss> = held_out_reference
+                .iter()
+                .zip(held_out)
+                .map(|(r, pair)| objective.of_pair(*r, *r, pair.response_tokens()))
+                .collect();
+            Evaluation::of(&start)
+        }
+    };
     log(run, 0, &before);
     let outcome = train_against(model, examples, &reference, training, dpo, run)?;
-    let after = evaluate(model, held_out, &held_out_reference, dpo.beta)?;
+    let after = evaluate(model, held_out, &held_out_reference, &objective)?;
     log(run, outcome.steps, &after);
     Ok(Outcome {
         training: outcome,
         before,
         after,
     })
+}
+
+/// The reference's log-probabilities of some parts: from the cache, or computed and left there.
+/// None where the run was interrupted meanwhile.
+fn reference<const N: usize>(
+    model: &mut dyn CausalLm,
+    parts: [&[Pair]; N],
+    dpo: &Dpo,
+    run: &mut Run,
+    cache: Option<&Path>,
+) -> Result<Option<[Vec<PairLogprobs>; N]>, Error> {
+    let mut all = parts.map(|part| vec![PairLogprobs::default(); part.len()]);
+    if dpo.reference_free {
+        return Ok(Some(all));
+    }
+    let total: usize = parts.iter().map(|part| part.len()).sum();
+    let stage = "reference log-probabilities";
+    run.tracker.stage(stage, total as u64, "pairs");
+    let mut before = 0;
+    for (part, found) in parts.into_iter().zip(&mut all) {
+        let stored = match cache {
+            Some(folder) => Some(Stored::of(folder, model, part)?),
+            None => None,
+        };
+        *found = match stored.as_ref().and_then(Stored::read) {
+            Some(known) => known,
+            None => {
+                let computed = with_reference(model, |model| {
+                    logprobs(model, part, &mut |done| {
+                        run.tracker.progress((before + done) as u64);
+                        !run.interrupt.load(Ordering::Relaxed)
+                    })
+                })?;
+                if computed.len() < part.len() {
+                    return Ok(None);
+                }
+                if let Some(Err(error)) = stored.map(|stored| stored.write(&computed)) {
+                    let message = format!("the {stage} could not be kept for later: {error}");
+                    run.tracker.warn(&message);
+                }
+                computed
+            }
+        };
+        before += part.len();
+        run.tracker.progress(before as u64);
+    }
+    Ok(Some(all))
 }
 
 /// Trains on pairs against the log-probabilities of any reference, in the order of `examples`.
@@ -258,12 +324,12 @@ pub fn train_against(
         reference.len(),
         "one reference for each pair"
     );
-    super::train(
+    super::train::<Preferences>(
         model,
         &Preferences {
             examples,
             reference,
-            beta: dpo.beta,
+            objective: Objective::of(dpo),
         },
         training,
         run,

@@ -1,0 +1,273 @@
+//! `rlhf reward`: a reward model of its own, trained on human feedback or put to use.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::eval::columns;
+use super::train::{device, interrupt_flag, on_bad_row};
+use crate::config::data::OnBadRow;
+use crate::config::reward_model::HumanLogitsLayer;
+use crate::config::{self, Config, Device};
+use crate::data::sources::Adapters;
+use crate::hub;
+use crate::pipeline::reward_model::{self, Accuracy, Report};
+use crate::pipeline::{self, RunFolder, unused_folder};
+use crate::plugin::Runtime;
+use crate::reward::LearnedReward;
+use crate::tracking::All;
+use crate::tracking::console::Console;
+use crate::tracking::jsonl::Jsonl;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Train a reward model on preferences or ratings
+    #[command(
+        after_help = "Feedback is CSV, JSON, JSON Lines or Parquet: `prompt,chosen,rejected`, or \
+        `prompt,response,rating[,logits]`. Ratings are learnt as numbers, and as pairs where one \
+        prompt has several. The model is saved in Hugging Face's form, for sequence \
+        classification with one label, in `final` of the output directory; `summary.json` lies \
+        beside it. Accuracy is that on prompts that were not trained on."
+    )]
+    Train(Box<Train>),
+    /// Score responses with a trained reward model: a JSON line each, `id` and `score`
+    Score(Score),
+}
+
+#[derive(clap::Args)]
+pub struct Train {
+    /// Model to begin with: a Hugging Face folder or a hub name; RoBERTa, BERT or a causal model
+    #[arg(long, value_name = "NAME")]
+    reward_model_name: Option<String>,
+    /// Human feedback; repeatable
+    #[arg(long, value_name = "FILE", required = true)]
+    human_feedback_path: Vec<PathBuf>,
+    /// Column of a field: `chosen=preferred_answer`; repeatable
+    #[arg(long, value_name = "FIELD=COLUMN")]
+    column: Vec<String>,
+    /// What to do with a row that can't be read
+    #[arg(long, value_parser = on_bad_row, value_name = "error|skip")]
+    on_bad_row: Option<OnBadRow>,
+    /// Configuration file, JSON or TOML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Share of prompts held out [default: 0.2]
+    #[arg(long, value_name = "SHARE")]
+    eval_fraction: Option<f64>,
+    /// Train N models, each judged by the Nth of the prompts that it has not seen; none is saved
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
+    folds: Option<u16>,
+    /// Peak learning rate [default: 2e-5]
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Pairs or ratings of a step [default: 8]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Passes over the feedback [default: 1]
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Steps at most; whichever of epochs and steps ends first
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Longest prompt plus response, in tokens [default: 512]
+    #[arg(long, value_name = "TOKENS")]
+    max_length: Option<usize>,
+    /// Hold rewards around zero with this weight
+    #[arg(long, value_name = "WEIGHT")]
+    center_rewards_coefficient: Option<f64>,
+    /// Lead that a pair of ratings must have, for each standard deviation between them
+    #[arg(long, value_name = "MARGIN")]
+    margin: Option<f64>,
+    /// Where human logits meet the model's states
+    #[arg(long, value_enum, value_name = "LAYER")]
+    human_logits_layer: Option<HumanLogitsLayer>,
+    /// Train adapters of this rank in place of all weights; 0: none
+    #[arg(long, value_name = "RANK")]
+    lora_rank: Option<usize>,
+    /// Decides everything random
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Device to use
+    #[arg(long, value_parser = device, value_name = "cpu|cuda|metal|auto")]
+    device: Option<Device>,
+    /// Where the results go [default: runs/reward]
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// Replace what an earlier run left there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Score {
+    /// What `rlhf reward train` saved, or any sequence classifier with one label
+    #[arg(long, value_name = "FOLDER")]
+    model: String,
+    /// Responses in CSV, JSON, JSON Lines or Parquet: `prompt` and `response` (or `prediction`) a row
+    #[arg(long, value_name = "FILE")]
+    predictions: PathBuf,
+    /// Column of a field: `response=answer`; repeatable
+    #[arg(long, value_name = "FIELD=COLUMN")]
+    column: Vec<String>,
+    /// What to do with a row that can't be read
+    #[arg(long, value_parser = on_bad_row, value_name = "error|skip", default_value = "error")]
+    on_bad_row: OnBadRow,
+    /// Longest prompt plus response, in tokens
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    max_length: usize,
+    /// Device to use
+    #[arg(long, value_parser = device, value_name = "cpu|cuda|metal|auto", default_value = "auto")]
+    device: Device,
+}
+
+/// Runs one of both.
+///
+/// # Errors
+/// A flag, the data or the model are wrong.
+pub fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Train(args) => train(args),
+        Command::Score(args) => score(args),
+    }
+}
+
+impl Train {
+    fn config(&self) -> Result<Config> {
+        let mut config = Config {
+            output_dir: PathBuf::from("runs/reward"),
+            ..Config::default()
+        };
+        if let Some(path) = &self.config {
+            config = config::file::overlay(&config, path)?;
+        }
+        fn set<T: Clone>(to: &mut T, from: &Option<T>) {
+            if let Some(value) = from {
+                to.clone_from(value);
+            }
+        }
+        set(&mut config.model.reward_model_name, &self.reward_model_name);
+        set(&mut config.model.device, &self.device);
+        set(&mut config.model.lora.rank, &self.lora_rank);
+        config.data.columns.extend(columns(&self.column)?);
+        set(&mut config.data.on_bad_row, &self.on_bad_row);
+        set(&mut config.data.eval_fraction, &self.eval_fraction);
+        set(&mut config.training.max_length, &self.max_length);
+        set(&mut config.seed, &self.seed);
+        set(&mut config.output_dir, &self.output_dir);
+        let own = &mut config.reward_model;
+        set(&mut own.learning_rate, &self.learning_rate);
+        set(&mut own.batch_size, &self.batch_size);
+        set(&mut own.epochs, &self.epochs);
+        set(&mut own.steps, &self.steps);
+        set(
+            &mut own.center_rewards_coefficient,
+            &self.center_rewards_coefficient,
+        );
+        set(&mut own.margin, &self.margin);
+        set(&mut own.human_logits_layer, &self.human_logits_layer);
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+fn train(args: &Train) -> Result<()> {
+    let mut config = args.config()?;
+    if args.output_dir.is_none() && !args.overwrite {
+        config.output_dir = unused_folder(&config.output_dir);
+    }
+    let path = config.run_folder();
+    RunFolder::check(&path, args.overwrite)?;
+    let device = pipeline::device(config.model.device).map_err(anyhow::Error::from)?;
+    let runtime = Runtime::of_user()?;
+    let adapters = Adapters::load(&runtime, Vec::new())?;
+    let files: Vec<&Path> = args
+        .human_feedback_path
+        .iter()
+        .map(PathBuf::as_path)
+        .collect();
+    let feedback = reward_model::read_feedback(&adapters, &config, &files)?;
+    // Before anything is left behind.
+    hub::resolve(&config.model.reward_model_name).map_err(pipeline::Error::from)?;
+    let interrupt = interrupt_flag()?;
+    let folder = RunFolder::create(&path)?;
+    folder.json("config.json", &config)?;
+    let jsonl = Jsonl::append(&folder.path("metrics.jsonl"))
+        .with_context(|| format!("metrics in `{}`", path.display()))?;
+    let mut tracker = All(vec![Box::new(Console::new()), Box::new(jsonl)]);
+    let report = match args.folds {
+        Some(folds) => reward_model::cross_validate(
+            &config,
+            &device,
+            &feedback,
+            usize::from(folds),
+            &mut tracker,
+            &interrupt,
+        )?,
+        None => {
+            let last = folder.path("final");
+            let save = Some(last.as_path());
+            let trained =
+                reward_model::train(&config, &device, &feedback, save, &mut tracker, &interrupt)?;
+            trained.1
+        }
+    };
+    folder.json("summary.json", &report)?;
+    print!("{}", table(&report));
+    eprintln!("results are in {}", path.display());
+    Ok(())
+}
+
+/// The report for people.
+fn table(report: &Report) -> String {
+    let mut lines = vec![format!(
+        "{} examples trained on, {} pairs held out",
+        report.examples_trained, report.accuracy.pairs
+    )];
+    let mut row = |name: &str, accuracy: &Accuracy| {
+        let value = match (accuracy.value, accuracy.interval) {
+            (Some(value), Some([low, high])) => format!("{value:.3}  [{low:.3}, {high:.3}]"),
+            (Some(value), None) => format!("{value:.3}"),
+            (None, _) => "no pairs are held out".to_owned(),
+        };
+        lines.push(format!("{name:<34}{value}"));
+    };
+    row("accuracy", &report.accuracy);
+    if let Some(accuracy) = &report.accuracy_with_human_logits {
+        row("accuracy, human logits shown", accuracy);
+    }
+    row("the shorter response wins", &report.shorter_wins);
+    for (at, fold) in report.folds.iter().enumerate() {
+        row(&format!("accuracy of fold {}", at + 1), fold);
+    }
+    lines.push(format!("{:<34}{:.4}", "loss", report.loss));
+    if let Some(loss) = report.loss_with_human_logits {
+        lines.push(format!("{:<34}{loss:.4}", "loss, human logits shown"));
+    }
+    if let Some(error) = report.squared_error {
+        lines.push(format!("{:<34}{error:.4}", "squared error of ratings"));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn score(args: &Score) -> Result<()> {
+    let device = pipeline::device(args.device).map_err(anyhow::Error::from)?;
+    let folder = hub::resolve(&args.model).map_err(pipeline::Error::from)?;
+    let runtime = Runtime::of_user()?;
+    let adapters = Adapters::load(&runtime, Vec::new())?;
+    let columns = columns(&args.column)?;
+    let samples = adapters.predictions(&args.predictions, &columns, args.on_bad_row, "")?;
+    let model = LearnedReward::load(&folder, args.max_length, &device);
+    let model = model.map_err(pipeline::Error::from)?;
+    let texts: Vec<(&str, &str)> = samples
+        .iter()
+        .map(|sample| (sample.prompt.as_str(), sample.response.as_str()))
+        .collect();
+    let scores = model.scores(&texts).map_err(pipeline::Error::from)?;
+    let mut out = std::io::stdout().lock();
+    for (sample, score) in samples.iter().zip(scores) {
+        writeln!(out, "{}", json!({"id": sample.id, "score": score}))?;
+    }
+    Ok(())
+}
