@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{StageEvaluation, Summary};
+use super::{StageEvaluation, Summary, TargetResult};
 use crate::evaluate::MetricResult;
 use crate::evaluate::paired::Comparison;
 use crate::evaluate::pass_at::PassAt;
@@ -33,8 +33,17 @@ pub fn summary(summary: &Summary) -> String {
             let _ = writeln!(out, "  {name:22} {before:8.4} {after:8.4}");
         }
     }
-    let _ = writeln!(out, "\ntargets");
-    for target in &summary.targets {
+    let _ = write!(out, "\ntargets\n{}", targets(&summary.targets));
+    for warning in &summary.warnings {
+        let _ = writeln!(out, "\nwarning: {warning}");
+    }
+    out
+}
+
+/// One line a target: the value with its interval, and whether that is enough.
+pub fn targets(targets: &[TargetResult]) -> String {
+    let mut out = String::new();
+    for target in targets {
         let _ = match (target.value, target.met) {
             (Some(value), Some(met)) => writeln!(
                 out,
@@ -51,9 +60,6 @@ pub fn summary(summary: &Summary) -> String {
                 target.reason.as_deref().unwrap_or("unknown")
             ),
         };
-    }
-    for warning in &summary.warnings {
-        let _ = writeln!(out, "\nwarning: {warning}");
     }
     out
 }
