@@ -43,6 +43,13 @@ pub trait Metric: Sized + 'static {
     /// The sample can't be scored. It is reported and counted, the other
     /// samples are not affected.
     fn score(&self, sample: &Sample) -> Result<Score, Error>;
+
+    /// The scores of many samples, in their order: for metrics that ask the host's
+    /// [`encoder`](crate::host::encoder), which is faster with many texts at once. A sample's
+    /// score must not depend on its neighbours. By default one after the other.
+    fn score_all(&self, samples: &[Sample]) -> Vec<Result<Score, Error>> {
+        samples.iter().map(|sample| self.score(sample)).collect()
+    }
 }
 
 /// A metric whose corpus score comes from summed statistics: matches and
@@ -131,7 +138,7 @@ pub struct MetricDescriptor {
     pub citation: String,
     /// Options that change the numbers, in the manner of sacrebleu's signature.
     pub signature: String,
-    /// For keys that a later version of the contract adds.
+    /// For keys that the contract has no field for; see [`fit_references`](Self::fit_references).
     pub extra: Vec<(String, String)>,
 }
 
@@ -207,6 +214,15 @@ impl MetricDescriptor {
     #[must_use]
     pub fn citation(mut self, citation: impl Into<String>) -> Self {
         self.citation = citation.into();
+        self
+    }
+
+    /// The host's encoder learns the references of the whole set before any sample is measured,
+    /// so that [`matches`](crate::host::Encoder::matches) weights tokens by how rare they are
+    /// there: a plugin sees only a few samples at a time, and can't do that itself.
+    #[must_use]
+    pub fn fit_references(mut self) -> Self {
+        self.extra.push(("fit".into(), "references".into()));
         self
     }
 
@@ -304,6 +320,10 @@ pub trait Implementation: Sized + 'static {
     fn statistics_length(&self) -> usize;
     /// Checked statistics of one sample.
     fn measure(&self, sample: &Sample) -> Result<Vec<f64>, Error>;
+    /// The same of many samples, in their order.
+    fn measure_all(&self, samples: &[Sample]) -> Vec<Result<Vec<f64>, Error>> {
+        samples.iter().map(|sample| self.measure(sample)).collect()
+    }
     /// Checked score of statistics.
     fn score(&self, statistics: &[f64], level: Level) -> Result<Score, Error>;
     /// Checked score of all samples.
@@ -318,6 +338,16 @@ pub trait Implementation: Sized + 'static {
 pub struct Mean<M> {
     metric: M,
     components: Vec<String>,
+}
+
+impl<M: Metric> Mean<M> {
+    fn statistics(&self, score: Score) -> Result<Vec<f64>, Error> {
+        let score = checked_score(score, &self.components)?;
+        let mut statistics = Vec::with_capacity(2 + self.components.len());
+        statistics.extend([1.0, score.value]);
+        statistics.extend(score.components.iter().map(|component| component.value));
+        Ok(statistics)
+    }
 }
 
 impl<M: Metric> Implementation for Mean<M> {
@@ -336,11 +366,12 @@ impl<M: Metric> Implementation for Mean<M> {
     }
 
     fn measure(&self, sample: &Sample) -> Result<Vec<f64>, Error> {
-        let score = checked_score(self.metric.score(sample)?, &self.components)?;
-        let mut statistics = Vec::with_capacity(self.statistics_length());
-        statistics.extend([1.0, score.value]);
-        statistics.extend(score.components.iter().map(|component| component.value));
-        Ok(statistics)
+        self.statistics(self.metric.score(sample)?)
+    }
+
+    fn measure_all(&self, samples: &[Sample]) -> Vec<Result<Vec<f64>, Error>> {
+        let scores = self.metric.score_all(samples).into_iter();
+        scores.map(|score| self.statistics(score?)).collect()
     }
 
     fn score(&self, statistics: &[f64], _level: Level) -> Result<Score, Error> {
@@ -565,20 +596,20 @@ where
     }
 
     fn measure(samples: Vec<types::Sample>) -> Vec<Result<Vec<f64>, types::Error>> {
-        H::slot(|slot| {
-            samples
+        let samples: Vec<Sample> = samples.into_iter().map(Into::into).collect();
+        let measured = H::slot(|slot| {
+            slot.get_or_make(
+                || H::Plugin::configure(""),
+                |metric| metric.measure_all(&samples),
+            )
+        });
+        match measured {
+            Ok(measured) => measured
                 .into_iter()
-                .map(|sample| {
-                    let sample = Sample::from(sample);
-                    slot.get_or_make(
-                        || H::Plugin::configure(""),
-                        |metric| metric.measure(&sample),
-                    )
-                    .and_then(|measured| measured)
-                    .map_err(Into::into)
-                })
-                .collect()
-        })
+                .map(|one| one.map_err(Into::into))
+                .collect(),
+            Err(error) => samples.iter().map(|_| Err(error.clone().into())).collect(),
+        }
     }
 
     fn score(

@@ -1,5 +1,6 @@
 //! Does each command say and do the right thing? Exit code, stdout and stderr.
 
+mod eval;
 mod generate;
 mod large;
 mod on_policy;
@@ -11,6 +12,7 @@ use rlhf_test_support::{Rlhf, Run, Workspace, component, guest, rlhf};
 /// The plugin folder that `cargo xtask plugins` fills.
 fn plugins() -> std::path::PathBuf {
     for package in [
+        "metric-bertscore",
         "metric-bleu",
         "metric-codebleu",
         "metric-rouge",
@@ -279,7 +281,7 @@ fn the_job_runs_and_repeats() {
         "after dpo",
         "held-out accuracy",
         "targets",
-        "not computed: no plugin `bertscore`",
+        "bertscore              not computed: plugin",
     ] {
         assert!(
             first.stdout.contains(part),
@@ -458,7 +460,7 @@ fn eval() {
         .stdin("{\"completion\": \"x y\", \"references\": [\"x y\", \"z\"]}\n")
         .run()
         .expect_code(0)
-        .expect_stdout("bleu");
+        .expect_stdout("\"bleu\":{");
 }
 
 /// Would catch a plan that trains, or says nothing.

@@ -22,6 +22,7 @@ fn shipped_plugins_pass_the_conformance_kit() {
         "{\"prompt\": \"add\", \"response\": \"return a + b\"}\n",
     );
     for (plugin, data) in [
+        ("bertscore", None),
         ("bleu", None),
         ("codebleu", None),
         ("rouge", None),

@@ -277,7 +277,11 @@ impl Drop for Held {
 }
 
 impl Encoder for Counting {
-    fn fit(&self, _: &[String]) -> Result<Box<Frequencies>, String> {
+    fn signature(&self) -> String {
+        "model:counting".into()
+    }
+
+    fn fit(&self, _: &[String], _: Option<&Frequencies>) -> Result<Arc<Frequencies>, String> {
         Err("no frequencies".into())
     }
 

@@ -60,8 +60,16 @@ fn versions() -> BTreeMap<String, Paths> {
 struct Lengths;
 
 impl Encoder for Lengths {
-    fn fit(&self, references: &[String]) -> Result<Box<Frequencies>, String> {
-        Ok(Box::new(references.len()))
+    fn signature(&self) -> String {
+        "model:lengths".into()
+    }
+
+    fn fit(
+        &self,
+        references: &[String],
+        _: Option<&Frequencies>,
+    ) -> Result<Arc<Frequencies>, String> {
+        Ok(Arc::new(references.len()))
     }
 
     fn encode(&self, texts: &[String]) -> Result<Vec<Embeddings>, String> {

@@ -171,7 +171,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     const INTERRUPTED: u8 = 130;
     // How a plugin is asked for is the user's, what it is and does is its own.
     let of_plugin = |error: &crate::plugin::Error| match error {
-        crate::plugin::Error::Spec { .. } | crate::plugin::Error::Lock { .. } => WRONG_INPUT,
+        crate::plugin::Error::Spec { .. }
+        | crate::plugin::Error::Lock { .. }
+        | crate::plugin::Error::Encoder { .. } => WRONG_INPUT,
         _ => PLUGIN,
     };
     error

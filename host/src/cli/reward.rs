@@ -251,23 +251,36 @@ fn table(report: &Report) -> String {
     lines.join("\n") + "\n"
 }
 
+/// Predictions that are read and scored at once: a long file is not held whole. Chosen.
+const ROWS_AT_ONCE: usize = 1024;
+
 fn score(args: &Score) -> Result<()> {
     let device = pipeline::device(args.device).map_err(anyhow::Error::from)?;
     let folder = hub::resolve(&args.model).map_err(pipeline::Error::from)?;
     let runtime = Runtime::of_user()?;
     let adapters = Adapters::load(&runtime, Vec::new())?;
     let columns = columns(&args.column)?;
-    let samples = adapters.predictions(&args.predictions, &columns, args.on_bad_row, "")?;
     let model = LearnedReward::load(&folder, args.max_length, &device);
     let model = model.map_err(pipeline::Error::from)?;
-    let texts: Vec<(&str, &str)> = samples
-        .iter()
-        .map(|sample| (sample.prompt.as_str(), sample.response.as_str()))
-        .collect();
-    let scores = model.scores(&texts).map_err(pipeline::Error::from)?;
     let mut out = std::io::stdout().lock();
-    for (sample, score) in samples.iter().zip(scores) {
-        writeln!(out, "{}", json!({"id": sample.id, "score": score}))?;
-    }
+    let (predictions, bad_rows) = (&args.predictions, args.on_bad_row);
+    adapters.predictions(
+        predictions,
+        &columns,
+        bad_rows,
+        "",
+        ROWS_AT_ONCE,
+        |samples| {
+            let texts: Vec<(&str, &str)> = samples
+                .iter()
+                .map(|sample| (sample.prompt.as_str(), sample.response.as_str()))
+                .collect();
+            let scores = model.scores(&texts).map_err(pipeline::Error::from)?;
+            for (sample, score) in samples.iter().zip(scores) {
+                writeln!(out, "{}", json!({"id": sample.id, "score": score}))?;
+            }
+            anyhow::Ok(())
+        },
+    )?;
     Ok(())
 }

@@ -142,6 +142,12 @@ pub struct Args {
     /// Held-out tasks to evaluate at most; 0: all
     #[arg(long, value_name = "N", help_heading = "Evaluation")]
     pub eval_tasks: Option<usize>,
+    /// BERT or RoBERTa whose token embeddings bertscore compares: a folder or a hub name
+    #[arg(long, value_name = "MODEL", help_heading = "Evaluation")]
+    pub encoder: Option<String>,
+    /// Its layer [default: bert-score's choice, or the last]
+    #[arg(long, value_name = "N", help_heading = "Evaluation")]
+    pub encoder_layer: Option<usize>,
     #[arg(long, help_heading = "Evaluation")]
     pub target_bertscore: Option<f64>,
     #[arg(long, help_heading = "Evaluation")]
@@ -276,6 +282,8 @@ impl Args {
         );
         set(&mut config.data.on_bad_row, &self.on_bad_row);
         set(&mut config.evaluation.tasks_max, &self.eval_tasks);
+        set_some(&mut config.evaluation.encoder, &self.encoder);
+        set_some(&mut config.evaluation.encoder_layer, &self.encoder_layer);
         set(
             &mut config.evaluation.target_bertscore,
             &self.target_bertscore,

@@ -10,6 +10,12 @@ pub struct Evaluation {
     pub metrics: Vec<String>,
     /// Held-out tasks at most; 0: all. Default 0.
     pub tasks_max: usize,
+    /// Model whose token embeddings metrics such as BERTScore compare, a BERT or a RoBERTa: a
+    /// Hugging Face folder or a hub name. Default none: such metrics are not computed.
+    pub encoder: Option<String>,
+    /// Layer whose states the embeddings are, counted as transformers' `hidden_states`. Default:
+    /// the one that bert-score 0.3.13 takes of a model of this name, or else the last.
+    pub encoder_layer: Option<usize>,
     /// Resamples behind each 95 % interval. Default 1000.
     pub bootstrap_samples: usize,
     /// Semantic similarity. Default 0.7.
@@ -29,6 +35,8 @@ impl Default for Evaluation {
         Self {
             metrics: vec!["bleu".into(), "codebleu".into()],
             tasks_max: 0,
+            encoder: None,
+            encoder_layer: None,
             bootstrap_samples: 1000,
             target_bertscore: 0.7,
             target_codebleu: 0.6,

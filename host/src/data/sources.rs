@@ -145,19 +145,24 @@ impl Adapters {
         Ok(data)
     }
 
-    /// Reads a file of predictions whole. Rows without an id are numbered from
-    /// 1, those without a language get `language`.
+    /// Hands the predictions of a file to `take`, at most `rows` at once. Rows without an id are
+    /// numbered from 1, those without a language get `language`.
     ///
     /// # Errors
-    /// As for [`Adapters::read`].
-    pub fn predictions(
+    /// As for [`Adapters::read`], and what `take` returns; it sees nothing behind a bad row that
+    /// is an error.
+    pub fn predictions<E: From<Error>>(
         &self,
         path: &Path,
         columns: &[(String, String)],
         on_bad_row: OnBadRow,
         language: &str,
-    ) -> Result<Vec<Sample>, Error> {
+        rows: usize,
+        mut take: impl FnMut(Vec<Sample>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut samples = Vec::new();
+        let mut any = false;
+        let mut taken = Ok(());
         let kind = serde_json::Map::from_iter([("kind".to_owned(), "prediction".into())]);
         let options = with_columns(kind, columns);
         self.rows(path, options, on_bad_row, |row| {
@@ -175,14 +180,22 @@ impl Adapters {
                 language.clone_into(&mut sample.language);
             }
             samples.push(*sample);
+            any = true;
+            if samples.len() >= rows && taken.is_ok() {
+                taken = take(std::mem::take(&mut samples));
+            }
             Ok(())
         })?;
-        if samples.is_empty() {
-            return Err(Error::Empty {
+        taken?;
+        if !any {
+            return Err(E::from(Error::Empty {
                 path: path.display().to_string(),
-            });
+            }));
         }
-        Ok(samples)
+        if samples.is_empty() {
+            return Ok(());
+        }
+        take(samples)
     }
 
     /// Hands each row of a file to `take`; how many bad ones were skipped.
@@ -221,7 +234,13 @@ impl Adapters {
                 path: name.clone(),
                 message: from_plugin(failure),
             })?;
-            if let Err(error) = row.and_then(&mut take) {
+            let row = match bad_count {
+                0 => row.and_then(&mut take),
+                // The file is at fault already: only what else is wrong with it counts.
+                _ if on_bad_row == OnBadRow::Error => row.map(drop),
+                _ => row.and_then(&mut take),
+            };
+            if let Err(error) = row {
                 bad_count += 1;
                 if bad.len() < ROWS_SHOWN {
                     bad.push(error);

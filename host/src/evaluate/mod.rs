@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plugin::metric::{Aggregation, Headline, Score};
+use crate::plugin::metric::{Aggregation, Headline, Measured, Score};
 use crate::plugin::{Failure, Metric, Sample};
 use crate::random::Stream;
 
@@ -65,23 +65,140 @@ pub struct MetricResult {
     pub first_failure: Option<String>,
 }
 
+impl MetricResult {
+    /// Of a metric that can't be computed at all, with the reason.
+    pub fn not_computed(name: &str, reason: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            signature: String::new(),
+            headline: Headline::Mean,
+            value: None,
+            interval: None,
+            corpus: None,
+            mean: None,
+            components: BTreeMap::new(),
+            higher_is_better: true,
+            samples: 0,
+            failures: BTreeMap::new(),
+            first_failure: Some(reason.to_owned()),
+        }
+    }
+}
+
 /// Scores samples with one metric.
 pub fn score(metric: &Metric, samples: &[Sample]) -> Scored {
-    let descriptor = metric.descriptor();
-    if descriptor.aggregation == Aggregation::Whole {
-        let corpus = metric.score_whole(samples);
-        let per_sample = samples
-            .iter()
-            .map(|sample| metric.score_whole(std::slice::from_ref(sample)))
-            .collect();
-        return Scored {
-            per_sample,
+    let mut scoring = Scoring::new(metric);
+    scoring.look_at(samples);
+    scoring.add(samples);
+    scoring.finish()
+}
+
+/// A set of samples that is scored block by block.
+///
+/// Of a sample its scores and statistics are kept, not its texts: except for metrics that only
+/// score a whole corpus.
+pub struct Scoring<'a> {
+    metric: &'a Metric,
+    per_sample: Vec<Result<Score, Failure>>,
+    statistics: Vec<Vec<f64>>,
+    /// For metrics that don't add.
+    whole: Vec<Sample>,
+    /// Why the metric could not look at the references before.
+    unfit: Option<Failure>,
+}
+
+impl<'a> Scoring<'a> {
+    /// Nothing scored yet.
+    pub fn new(metric: &'a Metric) -> Self {
+        metric.forget();
+        Self {
+            metric,
+            per_sample: Vec::new(),
             statistics: Vec::new(),
-            corpus,
-        };
+            whole: Vec::new(),
+            unfit: None,
+        }
     }
+
+    /// Shows a block to a metric that has to see the references of all before it scores any; such
+    /// a metric ([`Descriptor::fits`](crate::plugin::metric::Descriptor::fits)) is shown every
+    /// block once before the first is added.
+    pub fn look_at(&mut self, samples: &[Sample]) {
+        if self.unfit.is_none() {
+            self.unfit = self.metric.fit(samples).err();
+        }
+    }
+
+    /// Scores a block; what became of its samples, in their order.
+    pub fn add(&mut self, samples: &[Sample]) -> &[Result<Score, Failure>] {
+        let before = self.per_sample.len();
+        match &self.unfit {
+            Some(failure) => {
+                let failed = samples.iter().map(|_| Err(failure.clone()));
+                self.per_sample.extend(failed);
+            }
+            None if self.metric.descriptor().aggregation == Aggregation::Whole => {
+                let alone = |sample| self.metric.score_whole(std::slice::from_ref(sample));
+                self.per_sample.extend(samples.iter().map(alone));
+                self.whole.extend_from_slice(samples);
+            }
+            None => self.add_measured(samples),
+        }
+        &self.per_sample[before..]
+    }
+
+    fn add_measured(&mut self, samples: &[Sample]) {
+        let measured = measure(self.metric, samples);
+        let vectors: Vec<Vec<f64>> = measured
+            .iter()
+            .filter_map(|one| one.as_ref().ok().cloned())
+            .collect();
+        let mut scores = self.metric.score_samples(&vectors).into_iter();
+        for one in measured {
+            let score = match one {
+                Ok(vector) => {
+                    let score = scores.next().expect("one score per vector of statistics");
+                    // A sample whose statistics can't be scored must not weigh in the corpus either.
+                    if score.is_ok() {
+                        self.statistics.push(vector);
+                    }
+                    score
+                }
+                Err(failure) => Err(failure),
+            };
+            self.per_sample.push(score);
+        }
+    }
+
+    /// The scores of all blocks together.
+    pub fn finish(self) -> Scored {
+        let corpus = if let Some(failure) = self.unfit {
+            Err(failure)
+        } else if self.metric.descriptor().aggregation == Aggregation::Whole {
+            self.metric.score_whole(&self.whole)
+        } else if self.statistics.is_empty() {
+            Err(Failure::BadResult {
+                message: "no sample could be scored".into(),
+            })
+        } else {
+            self.metric
+                .score_corpora(&[bootstrap::sum(&self.statistics)])
+                .pop()
+                .expect("one corpus has one score")
+        };
+        Scored {
+            per_sample: self.per_sample,
+            statistics: self.statistics,
+            corpus,
+        }
+    }
+}
+
+/// Statistics of each sample, or what it lacks.
+fn measure(metric: &Metric, samples: &[Sample]) -> Vec<Measured> {
     let lacking = |sample: &Sample| {
-        descriptor
+        metric
+            .descriptor()
             .needs
             .iter()
             .find(|field| match field.as_str() {
@@ -97,66 +214,30 @@ pub fn score(metric: &Metric, samples: &[Sample]) -> Scored {
             })
     };
     let lacks: Vec<Option<Failure>> = samples.iter().map(lacking).collect();
-    let measured = if lacks.iter().all(Option::is_none) {
-        metric.measure(samples)
-    } else {
-        let complete: Vec<Sample> = samples
-            .iter()
-            .zip(&lacks)
-            .filter(|(_, lack)| lack.is_none())
-            .map(|(sample, _)| sample.clone())
-            .collect();
-        let mut complete = metric.measure(&complete).into_iter();
-        lacks
-            .into_iter()
-            .map(|lack| match lack {
-                Some(failure) => Err(failure),
-                None => complete.next().expect("one result per complete sample"),
-            })
-            .collect()
-    };
-    let vectors: Vec<Vec<f64>> = measured
+    if lacks.iter().all(Option::is_none) {
+        return metric.measure(samples);
+    }
+    let complete: Vec<Sample> = samples
         .iter()
-        .filter_map(|one| one.as_ref().ok().cloned())
+        .zip(&lacks)
+        .filter(|(_, lack)| lack.is_none())
+        .map(|(sample, _)| sample.clone())
         .collect();
-    let mut statistics = Vec::with_capacity(vectors.len());
-    let mut scores = metric.score_samples(&vectors).into_iter();
-    let mut per_sample = Vec::with_capacity(samples.len());
-    for one in measured {
-        let score = match one {
-            Ok(vector) => {
-                let score = scores.next().expect("one score per vector of statistics");
-                // A sample whose statistics can't be scored must not weigh in the corpus either.
-                if score.is_ok() {
-                    statistics.push(vector);
-                }
-                score
-            }
-            Err(failure) => Err(failure),
-        };
-        per_sample.push(score);
-    }
-    let corpus = if statistics.is_empty() {
-        Err(Failure::BadResult {
-            message: "no sample could be scored".into(),
+    let mut complete = metric.measure(&complete).into_iter();
+    lacks
+        .into_iter()
+        .map(|lack| match lack {
+            Some(failure) => Err(failure),
+            None => complete.next().expect("one result per complete sample"),
         })
-    } else {
-        metric
-            .score_corpora(&[bootstrap::sum(&statistics)])
-            .pop()
-            .expect("one corpus has one score")
-    };
-    Scored {
-        per_sample,
-        statistics,
-        corpus,
-    }
+        .collect()
 }
 
-/// Puts a metric's scores into what is reported, with `resamples` behind the interval.
-pub fn summarise(
+/// Puts a metric's scores into what is reported, with `resamples` behind the interval. `ids`
+/// names the samples, in order.
+pub fn summarise<I: AsRef<str>>(
     metric: &Metric,
-    samples: &[Sample],
+    ids: &[I],
     scored: &Scored,
     resamples: usize,
     rng: Stream,
@@ -186,10 +267,10 @@ pub fn summarise(
     };
     let mut failures = BTreeMap::new();
     let mut first_failure = None;
-    for (score, sample) in scored.per_sample.iter().zip(samples) {
+    for (score, id) in scored.per_sample.iter().zip(ids) {
         if let Err(failure) = score {
             *failures.entry(failure.kind().to_owned()).or_insert(0) += 1;
-            first_failure.get_or_insert_with(|| format!("sample `{}`: {failure}", sample.id));
+            first_failure.get_or_insert_with(|| format!("sample `{}`: {failure}", id.as_ref()));
         }
     }
     if let (Err(failure), None) = (&scored.corpus, &first_failure) {
@@ -210,7 +291,7 @@ pub fn summarise(
             .zip(components)
             .collect(),
         higher_is_better: descriptor.higher_is_better,
-        samples: samples.len(),
+        samples: ids.len(),
         failures,
         first_failure,
     }

@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::Scored;
 use super::bootstrap;
-use crate::plugin::Sample;
 use crate::random::Stream;
 
 /// pass@k over some tasks.
@@ -42,12 +41,12 @@ pub struct Tally {
 
 /// One tally a task, in the order in which tasks first appear. Samples of one id are of one task;
 /// a sample has passed if its score is 1.
-pub fn tally(samples: &[Sample], scored: &Scored) -> Vec<(String, Tally)> {
+pub fn tally(ids: &[String], scored: &Scored) -> Vec<(String, Tally)> {
     let mut at: HashMap<&str, usize> = HashMap::new();
     let mut tasks: Vec<(String, Tally)> = Vec::new();
-    for (sample, score) in samples.iter().zip(&scored.per_sample) {
-        let task = *at.entry(&sample.id).or_insert_with(|| {
-            tasks.push((sample.id.clone(), Tally::default()));
+    for (id, score) in ids.iter().zip(&scored.per_sample) {
+        let task = *at.entry(id).or_insert_with(|| {
+            tasks.push((id.clone(), Tally::default()));
             tasks.len() - 1
         });
         let tally = &mut tasks[task].1;

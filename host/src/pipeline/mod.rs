@@ -6,6 +6,7 @@
 //! (from the data, or from the model's own samples ranked by a metric) and DPO,
 //! or PPO, GRPO or RLOO on the model's own responses, evaluation again, and what is left behind in the run's folder.
 
+mod encoder;
 mod examples;
 mod folder;
 mod on_policy;
@@ -36,6 +37,7 @@ use crate::tracking::jsonl::Jsonl;
 use crate::tracking::{All, Tracker};
 use crate::{hub, models, reward, sandbox, tokenizer, trainer};
 
+pub use encoder::{EncoderChoice, TokenEncoder};
 use examples::Examples;
 pub use folder::{RunFolder, unused_folder};
 pub use plugins::Plugins;
@@ -621,6 +623,7 @@ impl Run<'_> {
             let samples = run.greedy_responses(&format!("evaluate {stage}"), tasks)?;
             run.folder.completions(stage, &samples)?;
             let config = &run.plan.config;
+            let ids: Vec<&String> = samples.iter().map(|sample| &sample.id).collect();
             let metrics: Vec<MetricResult> = run
                 .plan
                 .plugins
@@ -630,7 +633,7 @@ impl Run<'_> {
                     let scored = evaluate::score(metric, &samples);
                     evaluate::summarise(
                         metric,
-                        &samples,
+                        &ids,
                         &scored,
                         config.evaluation.bootstrap_samples,
                         Stream::new(config.seed, Purpose::Bootstrap, 0, 0),

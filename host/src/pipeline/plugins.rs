@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Error;
 use super::programs::services;
+use super::{EncoderChoice, Error};
 use crate::config::{self, Config};
 use crate::plugin::{
     self, CodeRunner, Component, DataAdapter, Kind, Metric, RewardShaper, Runtime, Services, Spec,
@@ -31,7 +31,9 @@ impl Plugins {
     /// # Errors
     /// One of them can't be used, or two have the same name.
     pub fn load(runtime: &Arc<Runtime>, config: &Config, specs: &[Spec]) -> Result<Self, Error> {
-        let (mut plugins, services) = Self::with_services(runtime, specs, &config.sandbox)?;
+        let encoder = EncoderChoice::of(config);
+        let (mut plugins, services) =
+            Self::with_services(runtime, specs, &config.sandbox, encoder)?;
         plugins.add_configured(runtime, config, &services)?;
         plugins.default_reward(config);
         Ok(plugins)
@@ -45,14 +47,16 @@ impl Plugins {
         runtime: &Arc<Runtime>,
         specs: &[Spec],
         sandbox: &config::Sandbox,
+        encoder: EncoderChoice,
     ) -> Result<Self, Error> {
-        Ok(Self::with_services(runtime, specs, sandbox)?.0)
+        Ok(Self::with_services(runtime, specs, sandbox, encoder)?.0)
     }
 
     fn with_services(
         runtime: &Arc<Runtime>,
         specs: &[Spec],
         sandbox: &config::Sandbox,
+        encoder: EncoderChoice,
     ) -> Result<(Self, Services), Error> {
         let mut found = Vec::with_capacity(specs.len());
         for spec in specs {
@@ -74,12 +78,17 @@ impl Plugins {
                 runners.push((*spec).clone());
             }
         }
-        let services = services(runtime, runners, sandbox);
+        let services = services(runtime, runners, sandbox, encoder);
         for (component, spec) in found {
             match component.kind {
                 Kind::Metric => {
-                    let metric = Metric::of(component, spec, &services)?;
-                    plugins.add_metric(metric, spec)?;
+                    let name = spec.name.clone().unwrap_or_else(|| component.stem());
+                    match Metric::of(component, spec, &services) {
+                        Ok(metric) => plugins.add_metric(metric, spec)?,
+                        // A reward can't do without it.
+                        Err(error) if spec.weight.is_some() => return Err(error.into()),
+                        Err(error) => plugins.leave_out(&name, error)?,
+                    }
                 }
                 Kind::RewardShaper => {
                     let shaper = RewardShaper::of(component, spec, &services)?;
@@ -150,6 +159,24 @@ impl Plugins {
             .push(PluginPin::of(component, spec, name, signature));
     }
 
+    /// Notes a metric that can't be computed since the run has no encoder.
+    fn leave_out(&mut self, name: &str, error: plugin::Error) -> Result<(), plugin::Error> {
+        match &error {
+            plugin::Error::NotOffered { grant, .. } if grant == "encoder" => {
+                let reason = one_line(&error);
+                self.not_computed.push((name.to_owned(), reason));
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn is_left_out(&self, name: &str) -> bool {
+        self.not_computed
+            .iter()
+            .any(|(left_out, _)| left_out == name)
+    }
+
     fn metric(&self, name: &str) -> Option<&Metric> {
         self.metrics.iter().find(|metric| metric.name() == name)
     }
@@ -174,12 +201,16 @@ impl Plugins {
             .cloned()
             .collect();
         for name in needed {
-            if self.metric(&name).is_none() {
-                self.add_metric(load(&name)?, &Spec::of(&name))?;
+            if self.metric(&name).is_some() || self.is_left_out(&name) {
+                continue;
+            }
+            match load(&name) {
+                Ok(metric) => self.add_metric(metric, &Spec::of(&name))?,
+                Err(error) => self.leave_out(&name, error)?,
             }
         }
         for (name, _) in config.evaluation.targets() {
-            if self.metric(name).is_some() {
+            if self.metric(name).is_some() || self.is_left_out(name) {
                 continue;
             }
             match load(name) {
@@ -191,8 +222,7 @@ impl Plugins {
                 Err(
                     error @ (plugin::Error::NotGranted { .. } | plugin::Error::NotOffered { .. }),
                 ) => {
-                    let line = error.to_string();
-                    let reason = line.lines().next().unwrap_or_default().to_owned();
+                    let reason = one_line(&error);
                     self.not_computed.push((name.to_owned(), reason));
                 }
                 Err(error) => return Err(error),
@@ -257,4 +287,9 @@ impl Plugins {
             .collect::<Vec<_>>()
             .join(" + ")
     }
+}
+
+/// An error and its hint as a reason in a table.
+fn one_line(error: &plugin::Error) -> String {
+    error.to_string().replace("\nhint: ", "; ")
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::Error;
+use super::{EncoderChoice, Error};
 use crate::config;
 use crate::plugin::host::Sandbox;
 use crate::plugin::{self, CodeRunner, Component, Runtime, Services, Spec};
@@ -48,20 +48,21 @@ pub fn pool(
     Ok(Pool::new(program, &runners, size, policy)?)
 }
 
-/// Services whose sandbox is made when the first plugin that was granted it is loaded: of the
-/// runners that the user named, or of the shipped one.
+/// Services that are made when the first plugin that was granted them is loaded: the encoder, and
+/// a sandbox of the runners that the user named, or of the shipped one.
 pub(super) fn services(
     runtime: &Arc<Runtime>,
     mut runners: Vec<Spec>,
     settings: &config::Sandbox,
+    encoder: EncoderChoice,
 ) -> Services {
     let (runtime, settings) = (Arc::clone(runtime), settings.clone());
     let made: OnceLock<Option<Arc<dyn Sandbox>>> = OnceLock::new();
     if runners.is_empty() {
         runners.push(Spec::of(DEFAULT_RUNNER));
     }
-    Services::with_sandbox_of(
-        None,
+    Services::made_when_needed(
+        encoder.source(),
         Arc::new(move || {
             if let Some(sandbox) = made.get() {
                 return Ok(sandbox.clone());

@@ -327,6 +327,13 @@ impl Component {
         self.path.display().to_string()
     }
 
+    /// Its file's name without the ending: what it is called before it has told its own name.
+    pub fn stem(&self) -> String {
+        self.path
+            .file_stem()
+            .map_or_else(|| self.label(), |stem| stem.to_string_lossy().into_owned())
+    }
+
     /// # Errors
     /// It is of another kind.
     pub fn expect(&self, expected: Kind) -> Result<(), Error> {

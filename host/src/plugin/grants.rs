@@ -156,6 +156,7 @@ pub fn check(
     let asked = requests(component);
     let mut put = Granted::default();
     if services.refuses() {
+        put.encoder = services.encoder()?;
         put.sandbox = services.sandbox()?;
         return Ok(put);
     }
@@ -170,9 +171,9 @@ pub fn check(
         };
         match grant {
             Grant::Encoder => {
-                let hint = "runs of this version have no encoder model; leave the plugin out";
-                let encoder = services.encoder.clone();
-                put.encoder = Some(encoder.ok_or_else(|| nothing(hint))?);
+                let hint =
+                    "name a BERT or RoBERTa with `--encoder MODEL`: a folder, or a name on the hub";
+                put.encoder = Some(services.encoder()?.ok_or_else(|| nothing(hint))?);
             }
             Grant::Sandbox => {
                 let hint = "add a code runner with `--plugin RUNNER.wasm`";

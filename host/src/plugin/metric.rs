@@ -44,6 +44,9 @@ pub struct Descriptor {
     pub needs: Vec<String>,
     pub citation: String,
     pub signature: String,
+    /// Whether the encoder has to learn the references of the whole set before any sample is
+    /// measured.
+    pub fits: bool,
 }
 
 /// A checked score: finite, within the metric's range.
@@ -129,16 +132,46 @@ impl Metric {
             Headline::Corpus => "corpus",
             Headline::Mean => "mean",
         };
+        let encoder = self.loaded.encoder().map(|encoder| encoder.signature());
         [
             self.name.as_str(),
             headline,
             self.descriptor.signature.as_str(),
+            encoder.as_deref().unwrap_or_default(),
             &format!("version:{}", self.descriptor.version),
         ]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
         .join("|")
+    }
+
+    /// Forgets the set whose references the encoder learned.
+    pub fn forget(&self) {
+        *self.loaded.frequencies() = None;
+    }
+
+    /// Lets the encoder learn the references of the samples that will be measured, if the metric
+    /// wants that: all at once, or some more each time.
+    ///
+    /// # Errors
+    /// The encoder failed, or the metric was granted none.
+    pub fn fit(&self, samples: &[Sample]) -> Result<(), Failure> {
+        if !self.descriptor.fits {
+            return Ok(());
+        }
+        let failed = |message: String| Failure::Plugin {
+            code: "encoder-failed".into(),
+            message,
+        };
+        let encoder = self.loaded.encoder();
+        let encoder = encoder.ok_or_else(|| failed("the run granted no encoder".into()))?;
+        let references = samples.iter().flat_map(|sample| &sample.references);
+        let references: Vec<String> = references.cloned().collect();
+        let mut frequencies = self.loaded.frequencies();
+        let learned = encoder.fit(&references, frequencies.as_deref());
+        *frequencies = Some(learned.map_err(failed)?);
+        Ok(())
     }
 
     /// Statistics of each sample, in their order, measured in parallel.

@@ -133,6 +133,8 @@ pub enum Error {
         first: PathBuf,
         second: PathBuf,
     },
+    #[error("encoder `{model}`: {problem}")]
+    Encoder { model: String, problem: String },
     #[error("cannot start the WebAssembly engine: {0}")]
     Engine(String),
 }

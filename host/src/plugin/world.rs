@@ -11,7 +11,8 @@ use super::bindings::v0_1::types;
 use super::bindings::{Line, v0_1};
 use super::discovery::Spec;
 use super::failure::Failure;
-use super::host::{Granted, Services};
+use super::host::encoder::Frequencies;
+use super::host::{Encoder, Granted, Services};
 use super::instance::{Budget, State, guarded, store};
 use super::{Component, Error, Kind, Limits, grants};
 
@@ -59,6 +60,8 @@ pub(super) struct Loaded<W: World> {
     label: Arc<str>,
     engine: Engine,
     granted: Granted,
+    /// What the encoder learned of the set in work.
+    frequencies: Mutex<Option<Arc<Frequencies>>>,
     pre: W::Pre,
     /// Configured instances waiting for work; one a worker at most.
     idle: Mutex<Vec<Instance<W>>>,
@@ -134,6 +137,7 @@ impl<W: World> Loaded<W> {
                 .into(),
             engine,
             granted,
+            frequencies: Mutex::default(),
             pre,
             idle: Mutex::default(),
             usage: Usage::default(),
@@ -189,6 +193,17 @@ impl<W: World> Loaded<W> {
         }
     }
 
+    /// The encoder it was granted.
+    pub fn encoder(&self) -> Option<&dyn Encoder> {
+        self.granted.encoder.as_deref()
+    }
+
+    /// What the encoder learned of the set in work; later calls find it there.
+    pub fn frequencies(&self) -> std::sync::MutexGuard<'_, Option<Arc<Frequencies>>> {
+        let held = self.frequencies.lock();
+        held.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A new instance that nobody has configured.
     pub fn start(&self) -> Result<Instance<W>, Failure> {
         let budget = Budget::for_call(&self.limits);
@@ -231,6 +246,7 @@ impl<W: World> Loaded<W> {
         call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<T> + Send,
     ) -> Result<T, Failure> {
         let Instance { store, world } = instance;
+        store.data_mut().granted.of_corpus = self.frequencies().clone();
         let result = guarded(store, &self.limits, budget, |store| call(world, store))?;
         let used = budget.fuel - store.get_fuel().unwrap_or(budget.fuel);
         self.usage.fuel.fetch_add(used, Ordering::Relaxed);

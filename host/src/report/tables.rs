@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{StageEvaluation, Summary};
+use super::{StageEvaluation, Summary, TargetResult};
 use crate::evaluate::MetricResult;
 use crate::evaluate::paired::Comparison;
 use crate::evaluate::pass_at::PassAt;
@@ -49,8 +49,17 @@ pub fn summary(summary: &Summary) -> String {
             let _ = writeln!(out, "  {:22} {:>8}", "bad batches", rollouts.bad_batches);
         }
     }
-    let _ = writeln!(out, "\ntargets");
-    for target in &summary.targets {
+    let _ = write!(out, "\ntargets\n{}", targets(&summary.targets));
+    for warning in &summary.warnings {
+        let _ = writeln!(out, "\nwarning: {warning}");
+    }
+    out
+}
+
+/// One line a target: the value with its interval, and whether that is enough.
+pub fn targets(targets: &[TargetResult]) -> String {
+    let mut out = String::new();
+    for target in targets {
         let _ = match (target.value, target.met) {
             (Some(value), Some(met)) => writeln!(
                 out,
@@ -67,9 +76,6 @@ pub fn summary(summary: &Summary) -> String {
                 target.reason.as_deref().unwrap_or("unknown")
             ),
         };
-    }
-    for warning in &summary.warnings {
-        let _ = writeln!(out, "\nwarning: {warning}");
     }
     out
 }

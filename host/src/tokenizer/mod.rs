@@ -286,6 +286,13 @@ impl Tokenizer {
         Ok(whole.map_err(failed)?.get_ids().to_vec())
     }
 
+    /// Tokens of a text at most, special ones included, as `tokenizer_config.json` has it
+    /// (`model_max_length`); none where it is not there or no number of tokens.
+    pub fn tokens_max(&self) -> Option<usize> {
+        let config: Value = serde_json::from_slice(self.files.get(TOKENIZER_CONFIG)?).ok()?;
+        usize::try_from(config.get("model_max_length")?.as_u64()?).ok()
+    }
+
     /// Whether conversations can be rendered.
     pub fn has_chat_template(&self) -> bool {
         self.chat_template.is_some()

@@ -1,24 +1,33 @@
-//! `rlhf eval`: scores predictions with any metrics; no model is involved.
+//! `rlhf eval`: scores predictions with any metrics; no policy is involved.
 
+mod guess;
+mod lines;
+mod metric_form;
 mod output;
 mod predictions;
+mod stream;
+mod systems;
 
 pub(super) use predictions::columns;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::Usage;
+use super::{MissedTarget, Usage};
 use crate::config::{self, data::OnBadRow};
 use crate::evaluate::paired::{self, Comparison};
 use crate::evaluate::pass_at::{self, PassAt};
-use crate::evaluate::{self, MetricResult, Scored};
-use crate::pipeline::Plugins;
-use crate::plugin::{Component, Kind, Metric, Runtime, Sample, Spec};
+use crate::evaluate::{self, MetricResult};
+use crate::pipeline::{EncoderChoice, Plugins};
+use crate::plugin::{Component, Kind, Metric, Runtime, Spec};
 use crate::random::{Purpose, Stream};
+use crate::report::TargetResult;
 
 use output::Report;
+use predictions::{Reader, Source};
+use systems::System;
 
 /// Name of the metric whose score of 1 means that all tests passed.
 const UNIT_TESTS: &str = "unit-tests";
@@ -28,11 +37,14 @@ const UNIT_TESTS: &str = "unit-tests";
 enum Output {
     Table,
     Json,
+    /// One JSON line a metric; with `--predictions -` one a sample, as soon as it is scored
+    Jsonl,
+    Csv,
 }
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Predictions in CSV, JSON, JSON Lines or Parquet: `prediction` (or `response`, `completion`) and `reference` (or `references`) a row; - is JSON Lines from stdin. Given twice, the second system is tested against the first
+    /// Predictions in CSV, JSON, JSON Lines or Parquet: `prediction` (or `response`, `completion`) and `reference` (or `references`) a row; - is JSON Lines from stdin, answered line by line. Given twice, the second system is tested against the first
     #[arg(long, value_name = "FILE", conflicts_with = "prediction")]
     predictions: Vec<PathBuf>,
     /// Tasks that the predictions answer, joined by id: HumanEval's, MBPP's or any others with prompts, tests or references
@@ -47,8 +59,8 @@ pub struct Args {
     /// Its reference; repeatable
     #[arg(long, value_name = "TEXT", requires = "prediction")]
     reference: Vec<String>,
-    /// Metric: the name of a shipped component or a path; repeatable [default: bleu, codebleu]
-    #[arg(long, value_name = "NAME[,…]")]
+    /// Metric: the name of a shipped component or a path, and its options; repeatable [default: bleu, codebleu]
+    #[arg(long, value_name = "NAME[:OPTION=VALUE…][,…]")]
     metric: Vec<String>,
     /// Plugin of any kind: a metric, an adapter for the file, a code runner for those that are granted a sandbox; repeatable
     #[arg(long, value_name = "PATH[,…]")]
@@ -65,8 +77,24 @@ pub struct Args {
     /// Tests that need live objects run with the candidate in one instance, where it can forge their verdict; they are counted as unguarded
     #[arg(long)]
     allow_unguarded: bool,
-    #[arg(long, value_enum, default_value = "table")]
-    output: Output,
+    /// BERT or RoBERTa whose token embeddings bertscore compares: a folder or a hub name
+    #[arg(long, value_name = "MODEL")]
+    encoder: Option<String>,
+    /// Its layer [default: bert-score's choice, or the last]
+    #[arg(long, value_name = "N", requires = "encoder")]
+    encoder_layer: Option<usize>,
+    /// Device of the encoder
+    #[arg(long, value_parser = super::train::device, value_name = "cpu|cuda|metal|auto", default_value = "auto")]
+    device: config::Device,
+    /// What a metric should reach; repeatable
+    #[arg(long, value_name = "METRIC=VALUE")]
+    target: Vec<String>,
+    /// Exit with 4 if a metric misses its target
+    #[arg(long)]
+    require_targets: bool,
+    /// Default: table; jsonl for `--predictions -`
+    #[arg(long, value_enum)]
+    output: Option<Output>,
     /// Write one JSON line a row: scores, or why there are none (of the first file)
     #[arg(long, value_name = "FILE")]
     per_sample: Option<PathBuf>,
@@ -80,74 +108,52 @@ pub struct Args {
 
 /// A metric that gave no number at all.
 #[derive(Debug, thiserror::Error)]
-#[error("not computed: {0}\nhint: the table says why")]
+#[error("not computed: {0}")]
 pub struct NotComputed(String);
 
-/// What was scored under one name.
-struct System {
-    name: String,
-    samples: Vec<Sample>,
-    /// By metric.
-    scored: Vec<Scored>,
-}
-
 pub fn run(args: &Args) -> Result<()> {
-    let runtime = Runtime::of_user()?;
-    let mut specs = args
-        .metric
-        .iter()
-        .chain(&args.plugin)
-        .map(|text| Spec::parse(text))
-        .collect::<Result<Vec<_>, _>>()?;
-    let tests_asked = specs.iter().any(|spec| spec.path.contains(UNIT_TESTS));
-    if !args.pass_at.is_empty() && !tests_asked {
-        specs.push(Spec::of(UNIT_TESTS));
-    }
-    let sandbox = config::Sandbox {
-        allow_unguarded: args.allow_unguarded,
-        ..config::Sandbox::default()
-    };
-    let mut plugins = Plugins::given(&runtime, &specs, &sandbox)?;
-    for text in &args.metric {
-        Component::find(&runtime, &Spec::parse(text)?)?.expect(Kind::Metric)?;
-    }
-    if plugins.metrics.is_empty() {
-        let usual: Vec<Spec> = ["bleu", "codebleu"].map(Spec::of).into();
-        plugins.metrics = Plugins::given(&runtime, &usual, &sandbox)?.metrics;
-    }
-    if let Some(shaper) = plugins.shapers.first() {
-        return Err(Usage(format!(
-            "`{}` is a reward shaper: there are no rewards in `rlhf eval`\nhint: give metrics, adapters and code runners",
-            shaper.name()
-        ))
+    let targets = targets(&args.target)?;
+    if args.require_targets && targets.is_empty() {
+        return Err(Usage(
+            "--require-targets without a target\nhint: give some with --target NAME=VALUE".into(),
+        )
         .into());
     }
+    let runtime = Runtime::of_user()?;
+    let plugins = plugins(args, &runtime)?;
     let metrics = &plugins.metrics;
-    let mut systems = predictions::systems(args, &runtime, plugins.adapters)?;
-    for system in &mut systems {
-        let samples = &system.samples;
-        let scored = metrics
-            .iter()
-            .map(|metric| evaluate::score(metric, samples));
-        system.scored = scored.collect();
-    }
-    if let Some(path) = &args.per_sample {
-        let System {
-            samples, scored, ..
-        } = &systems[0];
-        output::write_per_sample(path, samples, metrics, scored)
-            .with_context(|| format!("per-sample file `{}`", path.display()))?;
+    check_targets(&targets, &plugins)?;
+    let (reader, sources) = Reader::of(args, &runtime, plugins.adapters)?;
+    let output = match (sources.as_slice(), args.output) {
+        ([Source::Stdin], None | Some(Output::Jsonl)) => {
+            let lacks: Vec<&str> = plugins.not_computed.iter().map(|(_, why)| &**why).collect();
+            return match lacks.is_empty() {
+                true => stream::run(args, &reader, metrics),
+                false => Err(NotComputed(lacks.join("; ")).into()),
+            };
+        }
+        (_, output) => output.unwrap_or(Output::Table),
+    };
+    let mut systems: Vec<System> = Vec::new();
+    for source in &sources {
+        // Of the first file.
+        let per_sample = args.per_sample.as_deref().filter(|_| systems.is_empty());
+        let system = systems::score(&reader, source, metrics, per_sample)?;
+        if let Some(baseline) = systems.first() {
+            systems::same_questions(baseline, &system)?;
+        }
+        systems.push(system);
     }
     let resamples = args.bootstrap_samples as usize;
     let rng = || Stream::new(args.seed, Purpose::Bootstrap, 0, 0);
     let summarise = |system: &System| -> Vec<MetricResult> {
-        metrics
-            .iter()
-            .zip(&system.scored)
-            .map(|(metric, scored)| {
-                evaluate::summarise(metric, &system.samples, scored, resamples, rng())
-            })
-            .collect()
+        let scored = metrics.iter().zip(&system.scored);
+        let scored = scored.map(|(metric, scored)| {
+            evaluate::summarise(metric, &system.ids, scored, resamples, rng())
+        });
+        let left_out = plugins.not_computed.iter();
+        let left_out = left_out.map(|(name, reason)| MetricResult::not_computed(name, reason));
+        scored.chain(left_out).collect()
     };
     let results: Vec<Vec<MetricResult>> = systems.iter().map(summarise).collect();
     let comparisons: Vec<Vec<Comparison>> = systems[1..]
@@ -167,23 +173,128 @@ pub fn run(args: &Args) -> Result<()> {
         .iter()
         .map(|system| pass_at(args, metrics, system))
         .collect();
+    let targets = against_targets(&targets, &results[0]);
     let report = Report {
         systems: &systems,
         metrics,
         results: &results,
         comparisons: &comparisons,
         pass_at: &pass_at,
+        targets: &targets,
     };
-    report.print(args.output)?;
+    report.print(output)?;
     let missing: Vec<&str> = results[0]
         .iter()
         .filter(|result| result.value.is_none())
         .map(|result| result.name.as_str())
         .collect();
     if !missing.is_empty() {
-        return Err(NotComputed(missing.join(", ")).into());
+        return Err(
+            NotComputed(format!("{}\nhint: the output says why", missing.join(", "))).into(),
+        );
+    }
+    let missed = targets.iter().filter(|target| target.met == Some(false));
+    let missed: Vec<&str> = missed.map(|target| target.metric.as_str()).collect();
+    if args.require_targets && !missed.is_empty() {
+        return Err(MissedTarget(missed.join(", ")).into());
     }
     Ok(())
+}
+
+/// The plugins that the arguments name, or the usual metrics.
+fn plugins(args: &Args, runtime: &Arc<Runtime>) -> Result<Plugins> {
+    let mut specs = Vec::new();
+    for text in &args.metric {
+        let spec = metric_form::parse(text)?;
+        Component::find(runtime, &spec)?.expect(Kind::Metric)?;
+        specs.push(spec);
+    }
+    for text in &args.plugin {
+        specs.push(Spec::parse(text)?);
+    }
+    let tests_asked = specs.iter().any(|spec| spec.path.contains(UNIT_TESTS));
+    if !args.pass_at.is_empty() && !tests_asked {
+        specs.push(Spec::of(UNIT_TESTS));
+    }
+    let sandbox = config::Sandbox {
+        allow_unguarded: args.allow_unguarded,
+        ..config::Sandbox::default()
+    };
+    let encoder = EncoderChoice {
+        model: args.encoder.clone(),
+        layer: args.encoder_layer,
+        device: args.device,
+    };
+    let mut plugins = Plugins::given(runtime, &specs, &sandbox, encoder.clone())?;
+    if plugins.metrics.is_empty() && plugins.not_computed.is_empty() {
+        let usual: Vec<Spec> = ["bleu", "codebleu"].map(Spec::of).into();
+        plugins.metrics = Plugins::given(runtime, &usual, &sandbox, encoder)?.metrics;
+    }
+    if let Some(shaper) = plugins.shapers.first() {
+        return Err(Usage(format!(
+            "`{}` is a reward shaper: there are no rewards in `rlhf eval`\nhint: give metrics, adapters and code runners",
+            shaper.name()
+        ))
+        .into());
+    }
+    Ok(plugins)
+}
+
+/// Metrics and what they should reach.
+fn targets(given: &[String]) -> Result<Vec<(String, f64)>, Usage> {
+    given
+        .iter()
+        .map(|text| {
+            let pair = text.split_once('=').and_then(|(name, value)| {
+                let value: f64 = value.parse().ok().filter(|value: &f64| value.is_finite())?;
+                Some((name.to_owned(), value))
+            });
+            pair.ok_or_else(|| {
+                Usage(format!(
+                    "--target `{text}`: expected METRIC=NUMBER\nhint: for instance codebleu=0.6"
+                ))
+            })
+        })
+        .collect()
+}
+
+/// A target of a metric that nobody asked for would never be missed.
+fn check_targets(targets: &[(String, f64)], plugins: &Plugins) -> Result<(), Usage> {
+    let metrics = plugins.metrics.iter().map(Metric::name);
+    let left_out = plugins.not_computed.iter().map(|(name, _)| name.as_str());
+    let names: Vec<&str> = metrics.chain(left_out).collect();
+    match targets.iter().find(|(name, _)| !names.contains(&&**name)) {
+        None => Ok(()),
+        Some((name, _)) => Err(Usage(format!(
+            "--target `{name}`: there is no such metric among {}\nhint: add it with --metric {name}",
+            names.join(", ")
+        ))),
+    }
+}
+
+fn against_targets(targets: &[(String, f64)], results: &[MetricResult]) -> Vec<TargetResult> {
+    let against = |(name, target): &(String, f64)| {
+        let result = results.iter().find(|result| result.name == *name);
+        let value = result.and_then(|result| result.value);
+        let met = result
+            .zip(value)
+            .map(|(result, value)| match result.higher_is_better {
+                true => value >= *target,
+                false => value <= *target,
+            });
+        TargetResult {
+            metric: name.clone(),
+            target: *target,
+            value,
+            interval: result.and_then(|result| result.interval),
+            met,
+            reason: match value {
+                Some(_) => None,
+                None => result.and_then(|result| result.first_failure.clone()),
+            },
+        }
+    };
+    targets.iter().map(against).collect()
 }
 
 /// pass@k of one system, for each k that was asked for.
@@ -194,7 +305,7 @@ fn pass_at(args: &Args, metrics: &[Metric], system: &System) -> Vec<PassAt> {
     else {
         return Vec::new();
     };
-    let tallies = pass_at::tally(&system.samples, &system.scored[at]);
+    let tallies = pass_at::tally(&system.ids, &system.scored[at]);
     let resamples = args.bootstrap_samples as usize;
     let estimate = |k: &u16| {
         let rng = Stream::new(args.seed, Purpose::Bootstrap, 0, 0);

@@ -242,6 +242,10 @@ fn metric_descriptor(raw: metric_wit::Descriptor) -> Result<Descriptor, Failure>
         needs: raw.needs,
         citation: words(&raw.citation),
         signature: words(&raw.signature),
+        fits: raw
+            .extra
+            .iter()
+            .any(|(key, value)| key == "fit" && value == "references"),
     })
 }
 

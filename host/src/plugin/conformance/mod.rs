@@ -105,8 +105,8 @@ pub fn test(runtime: &Arc<Runtime>, spec: &Spec, material: &Material) -> Result<
         }
     }
     let plugin = component.label();
-    // What it asks for is not there in a test, and a sandbox only seems to be.
-    let services = Services::refusing_with(Arc::new(StandIn));
+    // What it asks for is not there in a test; an encoder and a sandbox only seem to be.
+    let services = Services::refusing_with(Arc::new(StandIn), Arc::new(StandIn));
     let (name, checks) = match kind {
         Kind::Metric => metric::checks(component, spec, &services, material)?,
         Kind::RewardShaper => shaper::checks(component, spec, &services, material)?,

@@ -4,6 +4,7 @@
 //! of whoever implements [`Encoder`].
 
 use std::any::Any;
+use std::sync::Arc;
 
 use wasmtime::component::Resource;
 
@@ -16,11 +17,19 @@ pub type Frequencies = dyn Any + Send + Sync;
 
 /// A model that turns texts into token embeddings.
 pub trait Encoder: Send + Sync {
-    /// Learns inverse document frequencies from the references of a corpus.
+    /// Which model and which of its layers, for signatures: `model:NAME|layer:6`.
+    fn signature(&self) -> String;
+
+    /// Learns inverse document frequencies from the references of a corpus, or from more of
+    /// them on top of what `learned` has.
     ///
     /// # Errors
     /// For people: what the model could not do.
-    fn fit(&self, references: &[String]) -> Result<Box<Frequencies>, String>;
+    fn fit(
+        &self,
+        references: &[String],
+        learned: Option<&Frequencies>,
+    ) -> Result<Arc<Frequencies>, String>;
 
     /// The embeddings of each text, in order.
     ///
@@ -88,7 +97,7 @@ impl State {
 impl encoder::Host for State {
     fn fit(&mut self, references: Vec<String>) -> wasmtime::Result<Result<(), types::Error>> {
         Ok(self.with_encoder(|state, encoder| {
-            state.granted.frequencies = Some(encoder.fit(&references)?.into());
+            state.granted.frequencies = Some(encoder.fit(&references, None)?);
             Ok(())
         }))
     }
@@ -142,7 +151,9 @@ impl encoder::Host for State {
             let lost = |error: wasmtime_wasi::ResourceTableError| error.to_string();
             let candidate = state.table.get(&a).map_err(lost)?;
             let reference = state.table.get(&b).map_err(lost)?;
-            encoder.matches(candidate, reference, state.granted.frequencies.as_deref())
+            let granted = &state.granted;
+            let frequencies = granted.frequencies.as_ref().or(granted.of_corpus.as_ref());
+            encoder.matches(candidate, reference, frequencies.map(AsRef::as_ref))
         });
         Ok(matching.map(|matching| encoder::Matching {
             precision: matching.precision,

@@ -20,10 +20,15 @@ pub use sandbox::Sandbox;
 pub type SandboxSource =
     Arc<dyn Fn() -> Result<Option<Arc<dyn Sandbox>>, super::Error> + Send + Sync>;
 
+/// Loads a run's encoder when the first plugin that was granted it is loaded. `None`: the run
+/// has no encoder model.
+pub type EncoderSource =
+    Arc<dyn Fn() -> Result<Option<Arc<dyn Encoder>>, super::Error> + Send + Sync>;
+
 /// What a run has to offer; plugins get of it what they are granted.
 #[derive(Clone, Default)]
 pub struct Services {
-    pub encoder: Option<Arc<dyn Encoder>>,
+    encoder: Option<EncoderSource>,
     sandbox: Option<SandboxSource>,
     /// Whatever a plugin asks for is linked, granted or not, and refuses.
     refusing: bool,
@@ -32,14 +37,16 @@ pub struct Services {
 impl Services {
     /// What a run has to offer.
     pub fn new(encoder: Option<Arc<dyn Encoder>>, sandbox: Option<Arc<dyn Sandbox>>) -> Self {
-        let source = move || Ok(sandbox.clone());
-        Self::with_sandbox_of(encoder, Arc::new(source))
+        Self::made_when_needed(
+            Arc::new(move || Ok(encoder.clone())),
+            Arc::new(move || Ok(sandbox.clone())),
+        )
     }
 
-    /// The same, with a sandbox that is made when it is needed.
-    pub fn with_sandbox_of(encoder: Option<Arc<dyn Encoder>>, sandbox: SandboxSource) -> Self {
+    /// The same, of which each is made when it is needed.
+    pub fn made_when_needed(encoder: EncoderSource, sandbox: SandboxSource) -> Self {
         Self {
-            encoder,
+            encoder: Some(encoder),
             sandbox: Some(sandbox),
             refusing: false,
         }
@@ -54,16 +61,24 @@ impl Services {
     }
 
     /// For testing a plugin: as [`Services::refusing`], but a plugin that asks
-    /// for a sandbox gets this one, granted or not.
-    pub fn refusing_with(sandbox: Arc<dyn Sandbox>) -> Self {
+    /// for an encoder or a sandbox gets these, granted or not.
+    pub fn refusing_with(encoder: Arc<dyn Encoder>, sandbox: Arc<dyn Sandbox>) -> Self {
         Self {
             refusing: true,
-            ..Self::new(None, Some(sandbox))
+            ..Self::new(Some(encoder), Some(sandbox))
         }
     }
 
     pub(super) fn refuses(&self) -> bool {
         self.refusing
+    }
+
+    /// The run's encoder, loaded now if it is the first time.
+    ///
+    /// # Errors
+    /// Its model can't be used.
+    pub(super) fn encoder(&self) -> Result<Option<Arc<dyn Encoder>>, super::Error> {
+        self.encoder.as_ref().map_or(Ok(None), |source| source())
     }
 
     /// The run's sandbox, made now if it is the first time.
@@ -83,6 +98,8 @@ pub struct Granted {
     pub(super) folder: Option<Arc<Dir>>,
     /// Weights learned by `encoder.fit`; they last as long as the instance.
     pub(super) frequencies: Option<Arc<encoder::Frequencies>>,
+    /// Those that the host learned from the set in work, for metrics that say they want them.
+    pub(super) of_corpus: Option<Arc<encoder::Frequencies>>,
     /// Embeddings that the call in progress holds.
     pub(super) embeddings: usize,
     /// Whether a call ended with embeddings: they would stay on the device as
