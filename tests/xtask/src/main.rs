@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use xtask::components::{self, Output};
+use xtask::cuda;
 use xtask::first_party;
 use xtask::python;
 use xtask::setup::{WasmC, setup};
@@ -19,8 +20,10 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   plugins        build the components into the target directory's `plugins`
   tasks          regenerate the embedded tasks and their tokenizer
   lint           clippy with warnings as errors, natively and for components; rustfmt
-  bench          what the plugin boundary costs, against the same code natively
-  deep           all tests, the slow ones and the comparisons with peers included
+  check-cuda     type-check the feature `cuda`, Rust only: needs no CUDA, compiles no kernel
+  bench          what the plugin boundary costs, against the same code natively; steps and
+                 generated tokens, beside torch's where RLHF_PEER_PYTHON names it
+  deep           check-cuda, then all tests, the slow ones and the comparisons with peers included
 
   wit check            prove the rules of wit/README.md for all versions of the contract
   wit new VERSION      open a draft, a copy of the last version
@@ -49,7 +52,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         "run" => return run_rlhf(rest),
         "test" => test(rest)?,
         "deep" => deep(rest)?,
-        "setup" | "plugins" | "tasks" | "lint" | "bench" if !rest.is_empty() => {
+        "setup" | "plugins" | "tasks" | "lint" | "check-cuda" | "bench" if !rest.is_empty() => {
             bail!(
                 "unexpected argument `{}`: `cargo xtask {command}` takes none",
                 rest[0]
@@ -64,6 +67,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         }
         "tasks" => xtask::tasks::tasks(root())?,
         "lint" => lint()?,
+        "check-cuda" => cuda::check()?,
         "bench" => {
             plugins()?;
             run(cargo().args(["bench", "--package", "rlhf", "--bench", "plugins"]))?;
@@ -169,6 +173,7 @@ fn deep(arguments: &[String]) -> Result<()> {
         }
         say(&format!("{name}={value}"));
     }
+    cuda::check()?;
     plugins()?;
     // Release: peers are compared in speed as well.
     let mut command = cargo();
