@@ -17,6 +17,7 @@ mod config;
 mod eval;
 mod exec;
 mod generate;
+mod merge;
 mod plugin;
 mod train;
 
@@ -54,6 +55,8 @@ enum Command {
     Exec(exec::Args),
     /// Let a model answer prompts
     Generate(Box<generate::Args>),
+    /// Merge adapters into their model
+    Merge(merge::Args),
     /// Write, look at, test, measure and pin plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Some(Command::Eval(args)) => eval::run(&args).map(done),
         Some(Command::Exec(args)) => exec::run(&args),
         Some(Command::Generate(args)) => generate::run(&args).map(done),
+        Some(Command::Merge(args)) => merge::run(&args).map(done),
         Some(Command::Plugin(command)) => plugin::run(&command).map(done),
         Some(Command::Config(args)) => config::run(&args).map(done),
         Some(Command::SandboxWorker) => sandbox::serve(std::io::stdin(), std::io::stdout())

@@ -543,6 +543,12 @@ impl Backbone {
             .collect()
     }
 
+    /// Names of the linear layers, those that can get an adapter, as the checkpoint has them.
+    pub fn layer_names(&self) -> Vec<&str> {
+        let layers = self.blocks.iter().flat_map(Block::layers);
+        layers.map(Linear::name).collect()
+    }
+
     /// Whether any parameter has a gradient.
     pub(super) fn trains(&self) -> bool {
         let has = |p: &&Parameter| p.gradient.is_some();

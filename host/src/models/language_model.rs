@@ -9,7 +9,7 @@ use super::backbone::initial_weights;
 use super::checkpoint::Checkpoint;
 use super::spec::{Role, Spec, WeightSource};
 use super::{
-    Backbone, Cache, CausalLm, Model, Objective, Packed, Parameter, Targets, head, lora, weights,
+    Backbone, Cache, CausalLm, Model, Objective, Packed, Parameter, Targets, head, peft, weights,
 };
 use crate::ops::matmul::linear;
 
@@ -171,8 +171,8 @@ impl Model for LanguageModel {
             &self.base_parameters(),
             &|partial| {
                 extras(partial)?;
-                lora::save(
-                    &partial.join(lora::FOLDER),
+                peft::save(
+                    &partial.join(peft::FOLDER),
                     &self.backbone,
                     "..",
                     "CAUSAL_LM",

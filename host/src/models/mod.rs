@@ -20,10 +20,11 @@ pub mod head;
 mod language_model;
 mod linear;
 mod llama;
-pub mod lora;
+mod lora;
 mod mlp;
 mod norm;
 pub mod packed;
+pub mod peft;
 mod qwen2;
 mod roberta;
 pub mod scorer;
@@ -302,7 +303,7 @@ pub trait Model: Send + Sync {
         if adapters.is_empty() {
             return Ok(());
         }
-        let mut files = weights::Files::single(&folder.join(lora::FOLDER).join(lora::WEIGHTS))?;
+        let mut files = weights::Files::single(&folder.join(peft::FOLDER).join(peft::WEIGHTS))?;
         for parameter in adapters {
             restore_one(parameter, &mut files)?;
         }

@@ -14,7 +14,7 @@ use super::backbone::initial_weights;
 use super::checkpoint::{Checkpoint, is_head};
 use super::linear::{Linear, Size};
 use super::spec::{Role, WeightSource};
-use super::{Backbone, Model, Packed, Parameter, Pass, lora, weights};
+use super::{Backbone, Model, Packed, Parameter, Pass, peft, weights};
 use crate::ops::embedding::{gather, scatter_add};
 
 /// What the score is computed with.
@@ -308,7 +308,7 @@ impl Model for Scorer {
             &self.base_parameters(),
             &|partial| {
                 extras(partial)?;
-                lora::save(&partial.join(lora::FOLDER), &self.backbone, "..", "SEQ_CLS")
+                peft::save(&partial.join(peft::FOLDER), &self.backbone, "..", "SEQ_CLS")
             },
         )
     }
