@@ -12,6 +12,7 @@ use super::{
     Backbone, Cache, CausalLm, Model, Objective, Packed, Parameter, Targets, head, peft, weights,
 };
 use crate::ops::matmul::linear;
+use crate::ops::rounded::{Rounded, Storage};
 
 /// Name of a head of its own, in every architecture.
 const HEAD: &str = "lm_head.weight";
@@ -236,7 +237,22 @@ impl CausalLm for LanguageModel {
             .squeeze(0)
     }
 
+    fn round_weights(&self, cache: &mut Cache, storage: Storage) -> Result<()> {
+        // Elsewhere products are not ours, and what is computed is what `precision` says.
+        if !self.backbone.device().is_cpu() {
+            bail!("weights are rounded for decoding on the CPU only");
+        }
+        cache.rounded = self.backbone.rounded(storage)?;
+        let head = Rounded::new(&self.head().value, false, storage)?;
+        cache.rounded.insert(self.head().name.clone(), head);
+        Ok(())
+    }
+
     fn decode(&self, cache: &mut Cache, rows: &[usize], ids: &[u32]) -> Result<Tensor> {
-        self.head_logits(&self.backbone.decode(cache, rows, ids)?)
+        let hidden = self.backbone.decode(cache, rows, ids)?;
+        match cache.rounded.get(&self.head().name) {
+            Some(head) => head.linear(&hidden),
+            None => self.head_logits(&hidden),
+        }
     }
 }

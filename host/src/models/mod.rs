@@ -32,6 +32,7 @@ mod self_attention;
 pub mod spec;
 pub mod weights;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -46,6 +47,7 @@ pub use scorer::Scorer;
 use crate::config::model::Lora;
 use crate::ops::attention::{Group, Heads, LayerCache};
 use crate::ops::rope::Angles;
+use crate::ops::rounded::{Rounded, Storage};
 use spec::{Role, WeightSource};
 
 /// Standard deviation of initial weights (Radford et al. 2019; transformers' `initializer_range`).
@@ -148,7 +150,12 @@ struct Pass<'a> {
     adapters: bool,
     /// Key of the adapters' dropout; none outside of training.
     dropout: Option<u64>,
+    /// Weights to decode with in place of the model's own.
+    rounded: Option<&'a RoundedWeights>,
 }
+
+/// Weights of linear layers by their names in the checkpoint.
+type RoundedWeights = HashMap<String, Rounded>;
 
 impl Pass<'_> {
     /// Widths of queries, and of keys and values.
@@ -178,6 +185,8 @@ pub struct Cache {
     pub lengths: Vec<usize>,
     /// Tokens a row can have.
     pub capacity: usize,
+    /// What [`CausalLm::round_weights`] made.
+    rounded: RoundedWeights,
 }
 
 impl Cache {
@@ -363,6 +372,14 @@ pub trait CausalLm: Model {
     /// # Errors
     /// An empty prompt, or one longer than the cache's capacity.
     fn prefill(&self, cache: &mut Cache, row: usize, ids: &[u32]) -> Result<Tensor>;
+
+    /// Has [`CausalLm::decode`] with this cache take copies of the weights that are stored in less
+    /// than f32: the next token comes sooner, and its logits are those of rounded weights. Prompts
+    /// are still computed with the model's own. The copies are of the weights as they are now.
+    ///
+    /// # Errors
+    /// There is no room.
+    fn round_weights(&self, cache: &mut Cache, storage: Storage) -> Result<()>;
 
     /// Adds one token to each of `rows` and returns the logits `[b, V]` of the tokens after them.
     fn decode(&self, cache: &mut Cache, rows: &[usize], ids: &[u32]) -> Result<Tensor>;

@@ -244,6 +244,7 @@ fn full_precision<'a>(pass: &Pass<'a>, dtype: DType) -> Pass<'a> {
         compute: dtype,
         adapters: false,
         dropout: None,
+        rounded: None,
     }
 }
 
