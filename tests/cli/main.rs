@@ -480,7 +480,9 @@ fn dry_run_and_inspection() {
     )
     .expect_code(0)
     .expect_stdout("evaluation 256 held-out tasks")
-    .expect_stdout("all of them trained");
+    .expect_stdout("all of them trained")
+    .expect_stdout("memory     at most ")
+    .expect_stdout(" MB, in warm-up: weights ");
     assert!(!workspace.join("out").exists());
     let lora = [
         "--mode",

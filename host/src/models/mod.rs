@@ -21,6 +21,7 @@ mod language_model;
 mod linear;
 mod llama;
 mod lora;
+pub mod memory;
 mod mlp;
 mod norm;
 pub mod packed;

@@ -8,6 +8,7 @@
 
 mod examples;
 mod folder;
+mod memory;
 mod plugins;
 mod policy;
 mod programs;
@@ -167,6 +168,7 @@ impl Plan {
             format!("model      {}", config.model.base_model_name),
             format!("weights    {}", self.describe_weights()),
             format!("device     {}", device_name(&self.device)),
+            format!("memory     {}", self.describe_memory()),
         ];
         lines.extend(
             self.describe_computing()

@@ -189,7 +189,7 @@ pub fn compute_type(precision: Precision, device: &Device) -> DType {
     }
 }
 
-fn storage_type(precision: Precision) -> DType {
+pub(super) fn storage_type(precision: Precision) -> DType {
     match precision {
         Precision::F32 => DType::F32,
         Precision::Bf16 => DType::BF16,

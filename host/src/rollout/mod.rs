@@ -14,6 +14,9 @@ use crate::ops::rounded::Storage;
 use crate::random::{Purpose, Stream};
 use sampling::{Drawn, Sampler, Sampling, see};
 
+/// Rows that are decoded at once at most; see [`SKINNY_ROWS_MAX`].
+pub const ROWS_MAX: usize = SKINNY_ROWS_MAX;
+
 /// What ends a response before its length does.
 pub struct Stop<'a> {
     /// Any of these tokens.
@@ -177,7 +180,7 @@ pub fn generate_observed(
     }
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let capacity = (longest + config.max_new_tokens).min(context);
-    let slots = config.batch_size.min(SKINNY_ROWS_MAX).clamp(1, total);
+    let slots = config.batch_size.min(ROWS_MAX).clamp(1, total);
     // One slot more holds the prompt that is being sampled from: its samples copy it.
     let mut cache = model.cache(slots + 1, capacity)?;
     let storage = rounding(model, config);
