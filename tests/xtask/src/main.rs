@@ -70,7 +70,9 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         "check-cuda" => cuda::check()?,
         "bench" => {
             plugins()?;
-            run(cargo().args(["bench", "--package", "rlhf", "--bench", "plugins"]))?;
+            for bench in ["plugins", "training"] {
+                run(cargo().args(["bench", "--package", "rlhf", "--bench", bench]))?;
+            }
         }
         "wit" => contract(rest)?,
         "" | "help" | "-h" | "--help" => print!("{HELP}"),
