@@ -1,5 +1,8 @@
 //! Does `rlhf generate` answer, stream, search, stop and refuse as it says?
 
+use candle_core::Device;
+use rlhf::config::model::Lora;
+use rlhf::models::{self, Model, peft};
 use rlhf_test_support::{Run, Workspace, rlhf};
 use serde_json::Value;
 
@@ -261,4 +264,52 @@ fn mistakes_are_named() {
         &["--prompt", "x", "--model-name", "attack"],
         "pytorch_model.bin` asks for `posix.system`: refused\nhint: ",
     );
+}
+
+/// Would catch adapters that are passed over, a model of theirs that is not found, and a merge
+/// that says something else.
+#[test]
+fn adapters_answer_with_their_model() {
+    let workspace = Workspace::new();
+    let base = model("models/tiny-llama");
+    let mut adapted = models::load(base.as_ref(), &Device::Cpu).expect("loads");
+    let lora = Lora {
+        rank: 2,
+        ..Lora::default()
+    };
+    adapted.add_adapters(&lora, 1).expect("fits");
+    for parameter in adapted.trainable_mut() {
+        parameter.value = (&parameter.value + 0.05).expect("adds");
+    }
+    let save = |folder: &str, base: &str| {
+        let folder = workspace.join(folder);
+        peft::save(&folder, adapted.backbone(), base, "CAUSAL_LM").expect("saves");
+    };
+    save("adapter", &base);
+    let ask = |name: &str| {
+        let prompt = ["--prompt", "def add(a, b):", "--temperature", "0"];
+        let rest = ["--max-new-tokens", "16", "--model-name", name];
+        generate(&workspace, &[&prompt[..], &rest].concat())
+    };
+    let say = |name: &str| ask(name).expect_code(0).stdout;
+    let with = say("adapter");
+    assert_ne!(say(&base), with);
+    let merge = |name: &str| {
+        let arguments = ["merge", "--model-name", name, "--output-dir", "merged"];
+        rlhf!(&workspace).args(arguments).run()
+    };
+    let merged = merge("adapter").expect_code(0);
+    assert_eq!(merged.stdout, "merged\n");
+    assert_eq!(say("merged"), with);
+    merge("adapter")
+        .expect_code(2)
+        .expect_stderr("`merged` is not empty");
+    merge(&base)
+        .expect_code(2)
+        .expect_stderr("is a whole model; expected adapters");
+    save("astray", "nobody/nowhere");
+    ask("astray")
+        .expect_code(2)
+        .expect_stderr("adapter `astray`: its model `nobody/nowhere` is not in the cache")
+        .expect_stderr("hint: write where the model is into `base_model_name_or_path`");
 }

@@ -351,27 +351,35 @@ fn a_model_folder_and_files() {
     let golden =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/models/tiny-llama");
     let golden = golden.display().to_string();
-    let run = |model: &str, folder: &str| {
-        call(
-            &workspace,
-            &[
-                "--mode",
-                "fast",
-                "--config",
-                "small.toml",
-                "--model-name",
-                model,
-                "--train-data-path",
-                "pairs.csv",
-                "--output-dir",
-                folder,
-            ],
-        )
-        .expect_code(0)
-        .expect_stdout("preferences (data: 16 pairs trained, 4 held out)")
+    let run = |model: &str, folder: &str, more: &[&str]| {
+        let arguments = [
+            "--mode",
+            "fast",
+            "--config",
+            "small.toml",
+            "--model-name",
+            model,
+            "--train-data-path",
+            "pairs.csv",
+            "--output-dir",
+            folder,
+        ];
+        call(&workspace, &[&arguments, more].concat())
+            .expect_code(0)
+            .expect_stdout("preferences (data: 16 pairs trained, 4 held out)")
     };
-    run(&golden, "one");
-    run("one/final", "two");
+    let has = |file: &str| workspace.join(file).is_file();
+    run(&golden, "one", &[]);
+    run("one/final", "two", &[]);
+    // Adapters are the result where their model is there without the run.
+    let adapters = ["--lora-rank", "4"];
+    run("one/final", "three", &adapters);
+    assert!(has("three/final/adapter_model.safetensors") && has("three/final/tokenizer.json"));
+    assert!(!has("three/final/config.json"));
+    run("three/final", "four", &adapters);
+    assert!(has("four/final/model.safetensors"));
+    run(&golden, "five", &["--lora-rank", "4", "--merge-adapters"]);
+    assert!(has("five/final/model.safetensors") && !has("five/final/adapter_config.json"));
 }
 
 /// Would catch a metric's failure that ends the run, is hidden, or is scored as zero.
@@ -473,7 +481,9 @@ fn dry_run_and_inspection() {
     )
     .expect_code(0)
     .expect_stdout("evaluation 256 held-out tasks")
-    .expect_stdout("all of them trained");
+    .expect_stdout("all of them trained")
+    .expect_stdout("memory     at most ")
+    .expect_stdout(" MB, in warm-up: weights ");
     assert!(!workspace.join("out").exists());
     let lora = [
         "--mode",

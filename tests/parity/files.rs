@@ -31,7 +31,7 @@ print(json.dumps({"rows": rows, "chat": chat}))
 "#;
 
 /// Runs a script of the peer's with a JSON value as its input; its output is one, too.
-fn peer(script: &str, argument: &std::path::Path, input: &Value) -> Value {
+pub(super) fn peer(script: &str, argument: &std::path::Path, input: &Value) -> Value {
     let python = std::env::var_os("RLHF_PEER_PYTHON").expect("RLHF_PEER_PYTHON names a Python");
     let mut child = Command::new(python)
         .args(["-c", script])

@@ -5,6 +5,7 @@
 //! `RLHF_PEER_PYTHON` set to a Python that has torch and transformers, what we save is loaded
 //! there.
 
+mod adapters;
 mod dpo;
 mod encoders;
 mod files;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Usage;
 use super::train::{device, interrupt_flag};
-use crate::config::generation::Generation;
+use crate::config::generation::{Generation, Weights};
 use crate::config::{self, Device};
 use crate::pipeline::{self, Policy, Source};
 use crate::rollout::{Event, FinishReason, Response, Stop, generate_observed};
@@ -64,6 +64,9 @@ pub struct Args {
     /// Responses that grow at once
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub batch_size: usize,
+    /// How weights are stored on a CPU while responses grow: less is faster, and a little off
+    #[arg(long, value_enum, default_value = "f32", conflicts_with = "num_beams")]
+    pub weights: Weights,
     /// Device to use
     #[arg(long, value_parser = device, value_name = "cpu|cuda|metal|auto", default_value = "auto")]
     pub device: Device,
@@ -81,6 +84,7 @@ impl Args {
             repetition_penalty: self.repetition_penalty,
             num_beams: self.num_beams.unwrap_or(1),
             batch_size: self.batch_size,
+            weights: self.weights,
             ..default
         };
         // A run's ranges hold here as well.

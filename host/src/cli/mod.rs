@@ -17,6 +17,7 @@ mod config;
 mod eval;
 mod exec;
 mod generate;
+mod merge;
 mod plugin;
 mod reward;
 mod train;
@@ -58,6 +59,8 @@ enum Command {
     /// Train a reward model on human feedback, or score responses with one
     #[command(subcommand)]
     Reward(reward::Command),
+    /// Merge adapters into their model
+    Merge(merge::Args),
     /// Write, look at, test, measure and pin plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Some(Command::Exec(args)) => exec::run(&args),
         Some(Command::Generate(args)) => generate::run(&args).map(done),
         Some(Command::Reward(command)) => reward::run(&command).map(done),
+        Some(Command::Merge(args)) => merge::run(&args).map(done),
         Some(Command::Plugin(command)) => plugin::run(&command).map(done),
         Some(Command::Config(args)) => config::run(&args).map(done),
         Some(Command::SandboxWorker) => sandbox::serve(std::io::stdin(), std::io::stdout())

@@ -102,6 +102,9 @@ pub struct Args {
         help_heading = "Model"
     )]
     pub lora_target_modules: Vec<String>,
+    /// Leave the whole model in `final`, not its adapters alone
+    #[arg(long, help_heading = "Model")]
+    pub merge_adapters: bool,
     /// Compute layers again in the backward: less memory, a third more time
     #[arg(long, help_heading = "Hardware")]
     pub gradient_checkpointing: bool,
@@ -262,6 +265,7 @@ impl Args {
         if !self.lora_target_modules.is_empty() {
             lora.target_modules.clone_from(&self.lora_target_modules);
         }
+        config.model.merge_adapters |= self.merge_adapters;
         set_some(&mut config.training.method, &self.method);
         set(&mut config.training.learning_rate, &self.learning_rate);
         set(&mut config.training.batch_size, &self.batch_size);

@@ -30,6 +30,23 @@ pub struct Generation {
     pub early_stopping: EarlyStopping,
     /// Prompts decoded at once. Default 16.
     pub batch_size: usize,
+    /// How weights are stored while responses grow on a CPU, whose speed there is its memory's.
+    /// Log-probabilities are the model's own whatever this says, and a search with beams takes
+    /// its own weights. Default f32.
+    pub weights: Weights,
+}
+
+/// How weights are stored for decoding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// The model's own.
+    #[default]
+    F32,
+    /// Copies at half the size.
+    Bf16,
+    /// Copies at a quarter of the size: 8-bit integers with a scale for each 64.
+    Int8,
 }
 
 /// When a beam search ends, of a prompt that has as many finished responses as beams.
@@ -92,6 +109,7 @@ impl Default for Generation {
             length_penalty: 1.0,
             early_stopping: EarlyStopping::No,
             batch_size: 16,
+            weights: Weights::F32,
         }
     }
 }

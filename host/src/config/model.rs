@@ -101,6 +101,10 @@ pub struct Model {
     /// more time for a small part of the memory. Default off.
     pub gradient_checkpointing: bool,
     pub lora: Lora,
+    /// Whether a run with adapters leaves the whole model in `final`, the adapters merged into it.
+    /// Default false: `final` is a PEFT folder, which needs the base model. What a run has warmed
+    /// up is saved whole in any case: nobody else has it.
+    pub merge_adapters: bool,
 }
 
 impl Default for Model {
@@ -112,6 +116,7 @@ impl Default for Model {
             precision: Precision::F32,
             gradient_checkpointing: false,
             lora: Lora::default(),
+            merge_adapters: false,
         }
     }
 }

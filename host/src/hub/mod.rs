@@ -19,6 +19,7 @@ use settings::Settings;
 /// Small files of a model that we read, where it has them.
 const FILES: &[&str] = &[
     "config.json",
+    "adapter_config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -33,6 +34,9 @@ const FILES: &[&str] = &[
 const WEIGHTS: &[(&str, &str)] = &[
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    // PEFT's, which are never in parts.
+    ("adapter_model.safetensors", ""),
+    ("adapter_model.bin", ""),
 ];
 
 /// Why there is no folder for a name.
@@ -178,7 +182,7 @@ fn is_complete(folder: &Path) -> bool {
         let parts = parts(&folder.join(index));
         there(single) || (!parts.is_empty() && parts.iter().all(|part| there(part)))
     };
-    there("config.json") && WEIGHTS.iter().any(whole)
+    (there("config.json") || there("adapter_config.json")) && WEIGHTS.iter().any(whole)
 }
 
 /// `owner/name`, and nothing that looks like a path.

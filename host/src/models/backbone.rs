@@ -6,12 +6,13 @@ use super::block::{Block, Kept};
 use super::linear::Linear;
 use super::norm::{Norm, Statistics};
 use super::spec::{Position, Residual, Role, Spec, WeightSource};
-use super::{Cache, INITIAL_DEVIATION, Packed, Parameter, Pass, lora, wide};
+use super::{Cache, INITIAL_DEVIATION, Packed, Parameter, Pass, RoundedWeights, lora, wide};
 use crate::config::model::Lora;
 use crate::ops::attention::{Group, LayerCache};
 use crate::ops::bias::{add_bias, bias_gradient};
 use crate::ops::embedding::{gather, scatter_add};
 use crate::ops::rope::Angles;
+use crate::ops::rounded::{Rounded, Storage};
 use crate::random::{Purpose, Stream};
 
 /// Tokens in, states out.
@@ -283,6 +284,7 @@ impl Backbone {
             compute: self.compute,
             adapters: self.adapters.on,
             dropout: None,
+            rounded: None,
         })
     }
 
@@ -525,7 +527,19 @@ impl Backbone {
             layers,
             lengths: vec![0; rows],
             capacity,
+            rounded: RoundedWeights::new(),
         })
+    }
+
+    /// Copies of the linear layers' weights that take less room than f32.
+    pub(super) fn rounded(&self, storage: Storage) -> Result<RoundedWeights> {
+        let layers = self.blocks.iter().flat_map(Block::layers);
+        layers
+            .map(|layer| {
+                let rounded = Rounded::new(&layer.weight.value, layer.transposed, storage)?;
+                Ok((layer.weight.name.clone(), rounded))
+            })
+            .collect()
     }
 
     /// Fills a cache row with a prompt; the final state `[1, H]` of its last token.
@@ -562,7 +576,8 @@ impl Backbone {
                 cache.capacity
             );
         }
-        let pass = self.still_pass(&[], &positions)?;
+        let mut pass = self.still_pass(&[], &positions)?;
+        pass.rounded = Some(&cache.rounded);
         let (mut x, _) = self.embed(ids, &positions)?;
         for (block, cache) in self.blocks.iter().zip(&cache.layers) {
             x = block.decode(x, cache, rows, &positions, &pass)?;
@@ -621,6 +636,12 @@ impl Backbone {
             .flat_map(Block::layers)
             .flat_map(Linear::adapter_parameters)
             .collect()
+    }
+
+    /// Names of the linear layers, those that can get an adapter, as the checkpoint has them.
+    pub fn layer_names(&self) -> Vec<&str> {
+        let layers = self.blocks.iter().flat_map(Block::layers);
+        layers.map(Linear::name).collect()
     }
 
     /// Whether any parameter has a gradient.

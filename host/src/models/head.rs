@@ -14,8 +14,8 @@ use crate::ops::matmul::{linear, linear_input_gradient, linear_weight_gradient};
 /// products of this many rows run at full speed, and the chunk is small beside the activations.
 const CHUNK_ELEMENTS: usize = 16 << 20;
 
-/// Rows of a chunk where only log-probabilities are wanted.
-fn chunk_rows(vocabulary: usize) -> usize {
+/// Rows of a chunk.
+pub(super) fn chunk_rows(vocabulary: usize) -> usize {
     (CHUNK_ELEMENTS / vocabulary.max(1)).clamp(1, 512)
 }
 

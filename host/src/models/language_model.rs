@@ -10,9 +10,10 @@ use super::checkpoint::Checkpoint;
 use super::scorer::{HeadKind, Scorer};
 use super::spec::{Role, Spec, WeightSource};
 use super::{
-    Backbone, Cache, CausalLm, Model, Objective, Packed, Parameter, Targets, head, lora, weights,
+    Backbone, Cache, CausalLm, Model, Objective, Packed, Parameter, Targets, head, peft, weights,
 };
 use crate::ops::matmul::linear;
+use crate::ops::rounded::{Rounded, Storage};
 
 /// Name of a head of its own, in every architecture.
 const HEAD: &str = "lm_head.weight";
@@ -201,8 +202,8 @@ impl Model for LanguageModel {
             &self.base_parameters(),
             &|partial| {
                 extras(partial)?;
-                lora::save(
-                    &partial.join(lora::FOLDER),
+                peft::save(
+                    &partial.join(peft::FOLDER),
                     &self.backbone,
                     "..",
                     "CAUSAL_LM",
@@ -266,7 +267,22 @@ impl CausalLm for LanguageModel {
             .squeeze(0)
     }
 
+    fn round_weights(&self, cache: &mut Cache, storage: Storage) -> Result<()> {
+        // Elsewhere products are not ours, and what is computed is what `precision` says.
+        if !self.backbone.device().is_cpu() {
+            bail!("weights are rounded for decoding on the CPU only");
+        }
+        cache.rounded = self.backbone.rounded(storage)?;
+        let head = Rounded::new(&self.head().value, false, storage)?;
+        cache.rounded.insert(self.head().name.clone(), head);
+        Ok(())
+    }
+
     fn decode(&self, cache: &mut Cache, rows: &[usize], ids: &[u32]) -> Result<Tensor> {
-        self.head_logits(&self.backbone.decode(cache, rows, ids)?)
+        let hidden = self.backbone.decode(cache, rows, ids)?;
+        match cache.rounded.get(&self.head().name) {
+            Some(head) => head.linear(&hidden),
+            None => self.head_logits(&hidden),
+        }
     }
 }

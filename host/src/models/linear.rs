@@ -12,6 +12,7 @@ use crate::ops::matmul::{
     linear, linear_add, linear_input_gradient, linear_transposed, linear_transposed_add,
     linear_weight_gradient,
 };
+use crate::ops::rounded::Rounded;
 
 /// Inputs and outputs of a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,9 @@ impl Linear {
 
     /// The layer's output for `x` `[T, inputs]`, both in the pass's type.
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        if let Some(w) = self.rounded(pass) {
+            return self.finish(w.linear(x)?, x, pass);
+        }
         let w = self.weight.cast(pass.compute)?;
         let y = match self.transposed {
             true => linear_transposed(x, &w)?,
@@ -75,12 +79,20 @@ impl Linear {
 
     /// `base` plus the layer's output, in the type of `base`.
     pub fn forward_add(&self, base: Tensor, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        if let Some(w) = self.rounded(pass) {
+            return self.finish(w.linear_add(base, x)?, x, pass);
+        }
         let w = self.weight.cast(pass.compute)?;
         let y = match self.transposed {
             true => linear_transposed_add(base, x, &w)?,
             false => linear_add(base, x, &w)?,
         };
         self.finish(y, x, pass)
+    }
+
+    /// The weight to decode with, where it is not the layer's own.
+    fn rounded<'a>(&self, pass: &Pass<'a>) -> Option<&'a Rounded> {
+        pass.rounded?.get(&self.weight.name)
     }
 
     fn finish(&self, y: Tensor, x: &Tensor, pass: &Pass) -> Result<Tensor> {

@@ -5,27 +5,16 @@
 //! changes nothing. Names and initialisation are PEFT's. With the adapters off the model is the
 //! one they were added to: the reference needs no second copy of the weights.
 
-use std::io;
-use std::path::Path;
-
 use candle_core::{Device, Result, Tensor};
-use serde_json::{Value, json};
 
 use super::linear::{Linear, Size};
-use super::{Backbone, Parameter, Pass, weights};
+use super::{Parameter, Pass, peft};
 use crate::config::model::Lora;
 use crate::ops::dropout::dropout;
 use crate::ops::matmul::{
     linear, linear_add, linear_input_gradient, linear_transposed, linear_weight_gradient,
 };
 use crate::random::{Purpose, Stream};
-
-/// Folder of a model folder in which adapters that are not merged lie, in PEFT's form.
-pub const FOLDER: &str = "adapter";
-/// PEFT's name of their weights.
-pub const WEIGHTS: &str = "adapter_model.safetensors";
-/// PEFT's name of their configuration.
-pub const CONFIG: &str = "adapter_config.json";
 
 /// The adapter of one linear layer.
 #[derive(Debug)]
@@ -57,7 +46,7 @@ impl Adapter {
         let a: Vec<f32> = (0..rank * inputs)
             .map(|_| ((2.0 * stream.uniform() - 1.0) * bound) as f32)
             .collect();
-        let named = |part: &str| format!("base_model.model.{name}.{part}.weight");
+        let named = |part: &str| format!("{}{name}.{part}.weight", peft::PREFIX);
         let b = Tensor::from_vec(vec![0f32; outputs * rank], (outputs, rank), device)?;
         Ok(Self {
             a: Parameter::new(
@@ -207,47 +196,4 @@ pub(super) fn add(
         }
     }
     Ok(count as usize)
-}
-
-/// Writes the adapters of `backbone` as a PEFT folder.
-///
-/// `base` is what they belong to, a folder or a hub name; `task` PEFT's `task_type`.
-///
-/// # Errors
-/// The folder cannot be written.
-pub fn save(folder: &Path, backbone: &Backbone, base: &str, task: &str) -> io::Result<()> {
-    let Some(config) = backbone.lora() else {
-        return Ok(());
-    };
-    std::fs::create_dir_all(folder)?;
-    let parameters = backbone.adapter_parameters();
-    let tensors = parameters.iter().map(|p| (p.name.as_str(), &p.value));
-    weights::write_safetensors(&folder.join(WEIGHTS), tensors, &[("format", "pt")])?;
-    let config = adapter_config(config, base, backbone.spec().transposed, task);
-    weights::write_json(&folder.join(CONFIG), &config)
-}
-
-/// The `adapter_config.json` that PEFT reads.
-///
-/// `base` is what the adapter belongs to, a folder or a hub name; `fan_in_fan_out` whether its
-/// weights are stored transposed; `task` PEFT's `task_type`.
-pub fn adapter_config(config: &Lora, base: &str, fan_in_fan_out: bool, task: &str) -> Value {
-    let targets: Value = match config.targets() {
-        [] => json!(Lora::ALL_LINEAR),
-        names => json!(names),
-    };
-    json!({
-        "base_model_name_or_path": base,
-        "bias": "none",
-        "fan_in_fan_out": fan_in_fan_out,
-        "inference_mode": true,
-        "init_lora_weights": true,
-        "lora_alpha": config.alpha,
-        "lora_dropout": config.dropout,
-        "modules_to_save": null,
-        "peft_type": "LORA",
-        "r": config.rank,
-        "target_modules": targets,
-        "task_type": task,
-    })
 }

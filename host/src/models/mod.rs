@@ -21,10 +21,12 @@ pub mod human_logits;
 mod language_model;
 mod linear;
 mod llama;
-pub mod lora;
+mod lora;
+pub mod memory;
 mod mlp;
 mod norm;
 pub mod packed;
+pub mod peft;
 mod qwen2;
 mod roberta;
 pub mod scorer;
@@ -32,6 +34,7 @@ mod self_attention;
 pub mod spec;
 pub mod weights;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -47,6 +50,7 @@ pub use scorer::Scorer;
 use crate::config::model::Lora;
 use crate::ops::attention::{Group, Heads, LayerCache};
 use crate::ops::rope::Angles;
+use crate::ops::rounded::{Rounded, Storage};
 use spec::{Role, WeightSource};
 
 /// Standard deviation of initial weights (Radford et al. 2019; transformers' `initializer_range`).
@@ -149,7 +153,12 @@ struct Pass<'a> {
     adapters: bool,
     /// Key of the adapters' dropout; none outside of training.
     dropout: Option<u64>,
+    /// Weights to decode with in place of the model's own.
+    rounded: Option<&'a RoundedWeights>,
 }
+
+/// Weights of linear layers by their names in the checkpoint.
+type RoundedWeights = HashMap<String, Rounded>;
 
 impl Pass<'_> {
     /// Widths of queries, and of keys and values.
@@ -179,6 +188,8 @@ pub struct Cache {
     pub lengths: Vec<usize>,
     /// Tokens a row can have.
     pub capacity: usize,
+    /// What [`CausalLm::round_weights`] made.
+    rounded: RoundedWeights,
 }
 
 impl Cache {
@@ -304,7 +315,7 @@ pub trait Model: Send + Sync {
         if adapters.is_empty() {
             return Ok(());
         }
-        let mut files = weights::Files::single(&folder.join(lora::FOLDER).join(lora::WEIGHTS))?;
+        let mut files = weights::Files::single(&folder.join(peft::FOLDER).join(peft::WEIGHTS))?;
         for parameter in adapters {
             restore_one(parameter, &mut files)?;
         }
@@ -364,6 +375,14 @@ pub trait CausalLm: Model {
     /// # Errors
     /// An empty prompt, or one longer than the cache's capacity.
     fn prefill(&self, cache: &mut Cache, row: usize, ids: &[u32]) -> Result<Tensor>;
+
+    /// Has [`CausalLm::decode`] with this cache take copies of the weights that are stored in less
+    /// than f32: the next token comes sooner, and its logits are those of rounded weights. Prompts
+    /// are still computed with the model's own. The copies are of the weights as they are now.
+    ///
+    /// # Errors
+    /// There is no room.
+    fn round_weights(&self, cache: &mut Cache, storage: Storage) -> Result<()>;
 
     /// Adds one token to each of `rows` and returns the logits `[b, V]` of the tokens after them.
     fn decode(&self, cache: &mut Cache, rows: &[usize], ids: &[u32]) -> Result<Tensor>;

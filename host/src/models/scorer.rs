@@ -15,7 +15,7 @@ use super::checkpoint::{Checkpoint, is_head};
 use super::human_logits::{self, HumanLogits, Said};
 use super::linear::{Linear, Size};
 use super::spec::{Role, WeightSource};
-use super::{Backbone, Model, Packed, Parameter, Pass, lora, weights};
+use super::{Backbone, Model, Packed, Parameter, Pass, peft, weights};
 use crate::config::reward_model::HumanLogitsLayer;
 use crate::ops::embedding::{gather, scatter_add};
 
@@ -473,6 +473,7 @@ fn full_precision<'a>(pass: &Pass<'a>, dtype: DType) -> Pass<'a> {
         compute: dtype,
         adapters: false,
         dropout: None,
+        rounded: None,
     }
 }
 
@@ -544,7 +545,7 @@ impl Model for Scorer {
             &self.base_parameters(),
             &|partial| {
                 extras(partial)?;
-                lora::save(&partial.join(lora::FOLDER), &self.backbone, "..", "SEQ_CLS")
+                peft::save(&partial.join(peft::FOLDER), &self.backbone, "..", "SEQ_CLS")
             },
         )
     }

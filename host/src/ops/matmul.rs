@@ -225,7 +225,7 @@ fn tn(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bo
 pub const SKINNY_ROWS_MAX: usize = 64;
 
 /// Weight rows a task takes: about 150 KiB of weights in SmolLM2's layers.
-const SKINNY_TASK: usize = 64;
+pub(super) const SKINNY_TASK: usize = 64;
 
 /// Few rows of `x` against many rows of `w`: each weight is read once, in the checkpoint's order,
 /// without packing.
@@ -243,23 +243,36 @@ fn skinny(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add
             let y = unsafe { &mut out.slice(row * n + first + column, 1)[0] };
             *y = if add { *y + sum } else { sum };
         };
-        let w = &w[first * k..(first + columns) * k];
-        #[cfg(target_arch = "x86_64")]
-        if super::simd::level() == super::simd::Level::Avx512 {
-            // SAFETY: the instructions are there; `x` has `m` rows and `w` `columns`, `k` long.
-            return unsafe { x86::skinny_block(m, columns, k, x.as_ptr(), w.as_ptr(), &put) };
-        }
-        for (column, weights) in w.chunks_exact(k).enumerate() {
-            for (row, x) in x.chunks_exact(k).enumerate() {
-                put(row, column, dot(x, weights));
-            }
-        }
+        skinny_columns(m, columns, k, x, &w[first * k..(first + columns) * k], &put);
     };
     let tasks = n.div_ceil(SKINNY_TASK);
     if m * n * k < 1 << 16 {
         (0..tasks).for_each(task);
     } else {
         (0..tasks).into_par_iter().for_each(task);
+    }
+}
+
+/// Hands every dot product of `m` rows of `x` and `n` rows of `w`, all `k` long, to `put`.
+#[inline]
+pub(super) fn skinny_columns(
+    m: usize,
+    n: usize,
+    k: usize,
+    x: &[f32],
+    w: &[f32],
+    put: &impl Fn(usize, usize, f32),
+) {
+    assert!(x.len() == m * k && w.len() == n * k);
+    #[cfg(target_arch = "x86_64")]
+    if super::simd::level() == super::simd::Level::Avx512 {
+        // SAFETY: the instructions are there, and the slices have that many rows.
+        return unsafe { x86::skinny_block(m, n, k, x.as_ptr(), w.as_ptr(), put) };
+    }
+    for (column, weights) in w.chunks_exact(k).enumerate() {
+        for (row, x) in x.chunks_exact(k).enumerate() {
+            put(row, column, dot(x, weights));
+        }
     }
 }
 

@@ -29,6 +29,7 @@ pub mod layer_norm;
 pub mod matmul;
 pub mod rms_norm;
 pub mod rope;
+pub mod rounded;
 pub mod silu_mul;
 
 pub use cpu::without_fused_kernels;

@@ -9,6 +9,7 @@
 mod encoder;
 mod examples;
 mod folder;
+mod memory;
 mod on_policy;
 mod plugins;
 mod policy;
@@ -257,6 +258,7 @@ impl Plan {
             format!("model      {}", config.model.base_model_name),
             format!("weights    {}", self.describe_weights()),
             format!("device     {}", device_name(&self.device)),
+            format!("memory     {}", self.describe_memory()),
         ];
         lines.extend(
             self.describe_computing()
@@ -532,12 +534,18 @@ impl Run<'_> {
                 rollouts = Some(self.on_policy(method)?);
             }
         }
-        if let Some(base) = base {
+        // Adapters of a model that is there without this run are the result; what was warmed up
+        // is nowhere else.
+        let adapters = config.model.lora.rank > 0 && !config.model.merge_adapters;
+        let apart = base.filter(|_| adapters && matches!(plan.source, Source::Folder(_)));
+        if let Some(base) = apart {
             self.save_adapters(base)?;
         }
         self.policy.absorb_adapters()?;
         self.evaluate(&format!("after {}", method.name()))?;
-        self.policy.save(&self.folder.path("final"))?;
+        if apart.is_none() {
+            self.policy.save(&self.folder.path("final"))?;
+        }
         let evaluations = std::mem::take(&mut self.evaluations);
         let last = &evaluations.last().expect("one was just made").metrics;
         let targets = plan.targets(last);
@@ -762,14 +770,17 @@ impl Run<'_> {
         self.go_on()
     }
 
-    /// Leaves the adapters as a PEFT folder for the model called `base`, where there are some.
+    /// Leaves the adapters as the run's result: a PEFT folder for the model called `base`.
     fn save_adapters(&self, base: &str) -> Result<(), Error> {
-        let path = self.folder.path(models::lora::FOLDER);
-        let saved = models::lora::save(&path, self.policy.model.backbone(), base, "CAUSAL_LM");
-        saved.map_err(|error| {
-            self.folder
-                .write_error("adapters", models::lora::FOLDER, error)
-        })
+        // A relative path would mean another folder wherever the adapters are loaded.
+        let base = std::fs::canonicalize(base)
+            .map_or_else(|_| base.to_owned(), |path| path.display().to_string());
+        let Policy { model, tokenizer } = &self.policy;
+        let saved = models::weights::replace_folder(&self.folder.path("final"), |partial| {
+            tokenizer.save(partial)?;
+            models::peft::save(partial, model.backbone(), &base, "CAUSAL_LM")
+        });
+        saved.map_err(|error| self.folder.write_error("adapters", "final", error))
     }
 
     fn tokenised_pairs(&mut self, pairs: &[PreferencePair]) -> Result<Vec<trainer::Pair>, Error> {

@@ -8,6 +8,7 @@ use super::Error;
 use crate::config;
 use crate::config::model::Precision;
 use crate::hub;
+use crate::models::peft::Peft;
 use crate::models::{LanguageModel, LlamaConfig, Model};
 use crate::tokenizer::{Specials, Tokenizer};
 
@@ -18,19 +19,47 @@ pub enum Source {
     TinyCode,
     /// A folder in Hugging Face's layout.
     Folder(PathBuf),
+    /// Adapters in PEFT's layout, and the folder of the model that they belong to.
+    Adapter { adapter: Peft, base: PathBuf },
 }
 
 impl Source {
+    /// What `config.json` says of the model.
+    ///
+    /// # Errors
+    /// There is none, or it is not JSON.
+    pub fn config(&self) -> Result<serde_json::Value, Error> {
+        Ok(match self {
+            Source::TinyCode => tiny_code_config(&tiny_code_tokenizer()).to_json(),
+            Source::Folder(folder) | Source::Adapter { base: folder, .. } => {
+                crate::models::weights::read_config(folder)?
+            }
+        })
+    }
+
+    /// The model's tokenizer.
+    ///
+    /// # Errors
+    /// The folder has none that can be read.
+    pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
+        Ok(match self {
+            Source::TinyCode => tiny_code_tokenizer(),
+            Source::Folder(folder) => Tokenizer::from_folder(folder)?,
+            // Who trained the adapters may have left their tokenizer with them.
+            Source::Adapter { adapter, base } => {
+                let own = adapter.folder().join("tokenizer_config.json").is_file();
+                Tokenizer::from_folder(if own { adapter.folder() } else { base })?
+            }
+        })
+    }
+
     /// Number of weights of the policy: all, and those that are trained.
     ///
     /// # Errors
     /// The folder's configuration is none of a model that can be trained, or the settings name
     /// layers that it does not have.
     pub fn weights(&self, settings: &config::Model) -> Result<(usize, usize), Error> {
-        let config = match self {
-            Source::TinyCode => tiny_code_config(&tiny_code_tokenizer()).to_json(),
-            Source::Folder(folder) => crate::models::weights::read_config(folder)?,
-        };
+        let config = self.config()?;
         let lora = (settings.lora.rank > 0).then_some(&settings.lora);
         crate::models::count_weights(config, lora).map_err(|error| Error::Input(error.to_string()))
     }
@@ -43,9 +72,34 @@ impl Source {
             Some(other) => Err(Error::Input(format!(
                 "no builtin model `{other}`\nhint: there is `builtin:tiny-code`"
             ))),
-            None => Ok(Source::Folder(hub::resolve(name)?)),
+            None => {
+                let folder = hub::resolve(name)?;
+                if !Peft::is_adapter(&folder) {
+                    return Ok(Source::Folder(folder));
+                }
+                let adapter = Peft::open(&folder)?;
+                let base = base_folder(&adapter)?;
+                Ok(Source::Adapter { adapter, base })
+            }
         }
     }
+}
+
+/// The folder of the model that adapters belong to.
+fn base_folder(adapter: &Peft) -> Result<PathBuf, Error> {
+    // Checkpoints keep their adapters in a folder of their own and call the model `..`.
+    if adapter.base().starts_with('.') && adapter.folder().join(adapter.base()).is_dir() {
+        return Ok(adapter.folder().join(adapter.base()));
+    }
+    hub::resolve(adapter.base()).map_err(|error| {
+        let error = error.to_string();
+        let reason = error.split("\nhint:").next().unwrap_or_default();
+        Error::Input(format!(
+            "adapter `{}`: its {reason}\nhint: write where the model is into `base_model_name_or_path` in its {}",
+            adapter.folder().display(),
+            crate::models::peft::CONFIG
+        ))
+    })
 }
 
 /// What is trained.
@@ -58,21 +112,24 @@ impl Policy {
     /// # Errors
     /// The folder lacks something, or has something that we can't use.
     pub fn load(source: &Source, seed: u64, device: &Device) -> Result<Self, Error> {
-        match source {
+        let tokenizer = source.tokenizer()?;
+        let model = match source {
             Source::TinyCode => {
-                let tokenizer = tiny_code_tokenizer();
                 let config = tiny_code_config(&tokenizer);
-                let model = config.init(seed, device).map_err(|source| Error::Tensor {
-                    doing: "initialising builtin:tiny-code".into(),
-                    source,
-                })?;
-                Ok(Self { model, tokenizer })
+                let initialised = config.init(seed, device);
+                initialised.map_err(doing("initialising builtin:tiny-code"))?
             }
-            Source::Folder(folder) => Ok(Self {
-                tokenizer: Tokenizer::from_folder(folder)?,
-                model: crate::models::load(folder, device)?,
-            }),
-        }
+            Source::Folder(folder) => crate::models::load(folder, device)?,
+            Source::Adapter { adapter, base } => {
+                let mut model = crate::models::load(base, device)?;
+                adapter.add_to(&mut model)?;
+                model
+                    .absorb_adapters()
+                    .map_err(doing("merging the adapters"))?;
+                model
+            }
+        };
+        Ok(Self { model, tokenizer })
     }
 
     /// Sets how the model computes.
@@ -132,7 +189,7 @@ pub fn compute_type(precision: Precision, device: &Device) -> DType {
     }
 }
 
-fn storage_type(precision: Precision) -> DType {
+pub(super) fn storage_type(precision: Precision) -> DType {
     match precision {
         Precision::F32 => DType::F32,
         Precision::Bf16 => DType::BF16,

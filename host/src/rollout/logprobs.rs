@@ -2,6 +2,7 @@
 
 use candle_core::{Result, bail};
 
+use super::Response;
 use crate::models::{CausalLm, Packed, Targets};
 
 /// Log-probability of every token of `responses`, each following `prompt`.
@@ -30,4 +31,30 @@ pub fn response_logprobs(
         .into_iter()
         .map(|range| all[range].to_vec())
         .collect())
+}
+
+/// Gives responses the log-probabilities of the model itself, where they grew by rounded weights.
+///
+/// # Errors
+/// A response to no prompt, or a token beyond the vocabulary.
+pub fn recompute(
+    model: &dyn CausalLm,
+    prompts: &[Vec<u32>],
+    responses: &mut [Response],
+) -> Result<()> {
+    for same in responses.chunk_by_mut(|a, b| a.prompt == b.prompt) {
+        let Some(prompt) = prompts.get(same[0].prompt) else {
+            bail!(
+                "a response to prompt {} of {}",
+                same[0].prompt,
+                prompts.len()
+            );
+        };
+        let ids: Vec<&[u32]> = same.iter().map(|r| r.ids.as_slice()).collect();
+        let logprobs = response_logprobs(model, prompt, &ids)?;
+        for (response, logprobs) in same.iter_mut().zip(logprobs) {
+            response.logprobs = logprobs;
+        }
+    }
+    Ok(())
 }

@@ -8,11 +8,15 @@ pub mod sampling;
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
-use crate::config::generation::Generation;
+use crate::config::generation::{Generation, Weights};
 use crate::models::{Cache, CausalLm};
 use crate::ops::matmul::SKINNY_ROWS_MAX;
+use crate::ops::rounded::Storage;
 use crate::random::{Purpose, Stream};
 use sampling::{Drawn, Sampler, Sampling, see};
+
+/// Rows that are decoded at once at most; see [`SKINNY_ROWS_MAX`].
+pub const ROWS_MAX: usize = SKINNY_ROWS_MAX;
 
 /// What ends a response before its length does.
 pub struct Stop<'a> {
@@ -72,10 +76,11 @@ pub struct Response {
     /// Its tokens, with the stop token where one ended it.
     pub ids: Vec<u32>,
     /// Log-probability of each token under the model itself: temperature 1, nothing cut off or
-    /// penalised. This is what policy gradients and KL terms take.
+    /// penalised; in full precision whatever `generation.weights` says. This is what policy
+    /// gradients and KL terms take.
     pub logprobs: Vec<f32>,
     /// Log-probability of each token under the distribution that it was drawn from, which
-    /// temperature, cut-offs and penalty shape; 0 where the most likely was taken, or searched.
+    /// temperature, cut-offs, penalty and rounded weights shape; 0 where the most likely was taken, or searched.
     pub sampling_logprobs: Vec<f32>,
     /// Why it ended.
     pub finish: FinishReason,
@@ -176,9 +181,13 @@ pub fn generate_observed(
     }
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let capacity = (longest + config.max_new_tokens).min(context);
-    let slots = config.batch_size.min(SKINNY_ROWS_MAX).clamp(1, total);
+    let slots = config.batch_size.min(ROWS_MAX).clamp(1, total);
     // One slot more holds the prompt that is being sampled from: its samples copy it.
     let mut cache = model.cache(slots + 1, capacity)?;
+    let storage = rounding(model, config);
+    if let Some(storage) = storage {
+        model.round_weights(&mut cache, storage)?;
+    }
     let mut decoder = Decoder {
         sampling: Sampling::of(config),
         stop,
@@ -224,7 +233,20 @@ pub fn generate_observed(
     }
     let mut done = decoder.done;
     done.sort_by_key(|r| (r.prompt, r.sample));
+    if storage.is_some() {
+        logprobs::recompute(model, prompts, &mut done)?;
+    }
     Ok(done)
+}
+
+/// How the weights are stored while responses grow, where not as they are.
+fn rounding(model: &dyn CausalLm, config: &Generation) -> Option<Storage> {
+    match config.weights {
+        _ if !model.device().is_cpu() => None,
+        Weights::F32 => None,
+        Weights::Bf16 => Some(Storage::Bf16),
+        Weights::Int8 => Some(Storage::Int8),
+    }
 }
 
 /// The tokens of a prompt, each once, where a penalty looks at them.
@@ -424,6 +446,38 @@ mod tests {
                     assert!((a - b).abs() < 1e-5, "{a} {b}");
                 }
             }
+        }
+    }
+
+    // Would catch log-probabilities that are those of the rounded weights, rounding that does
+    // nothing, and a row that depends on its neighbours then.
+    #[test]
+    fn rounded_weights_only_draw() {
+        for weights in [Weights::Bf16, Weights::Int8] {
+            let rounded = |batch_size| Generation {
+                weights,
+                ..config(batch_size, 1.0)
+            };
+            let responses = run(&rounded(4), &Stop::tokens(&[2]));
+            assert_eq!(run(&rounded(1), &Stop::tokens(&[2])), responses);
+            let mut apart = 0f32;
+            for response in &responses {
+                let again = logprobs::response_logprobs(
+                    &model(),
+                    &prompts()[response.prompt],
+                    &[&response.ids],
+                );
+                assert_eq!(response.logprobs.len(), response.ids.len());
+                let again = again.expect("computes");
+                for (i, (own, again)) in response.logprobs.iter().zip(&again[0]).enumerate() {
+                    assert!((own - again).abs() < 1e-5, "{own} {again}");
+                    // The first token is drawn from the prompt's logits, which are not rounded.
+                    let drawn = response.sampling_logprobs[i];
+                    assert!(i > 0 || (drawn - own).abs() < 1e-5);
+                    apart = apart.max((drawn - own).abs());
+                }
+            }
+            assert!((1e-6..0.05).contains(&apart), "{weights:?}: {apart}");
         }
     }
 

@@ -523,6 +523,46 @@ mod tests {
         }
     }
 
+    // Would catch gradients that are means of micro-batches where examples differ in length: those
+    // of eight micro-batches are the large batch's. 1e-6 of their norm: f32 sums in another order.
+    #[test]
+    fn accumulated_gradients_are_the_large_batchs() {
+        let one = |i: u32| {
+            let response: Vec<u32> = (0..1 + i % 5).map(|at| 4 + at + i).collect();
+            Demonstration::new(&[3, 4 + i], &response, Some(2), 16).expect("fits")
+        };
+        let examples: Vec<Demonstration> = (0..8).map(one).collect();
+        let gradients = |batch_size| {
+            let mut model = model();
+            model.train().expect("room");
+            let settings = Training {
+                batch_size,
+                ..training()
+            };
+            let task = sft::Supervised(&examples);
+            let all: Vec<usize> = (0..examples.len()).collect();
+            let policy: &mut dyn CausalLm = &mut model;
+            one_step(policy, &task, &all, &settings, 1).expect("a step");
+            let flat = |p: &&crate::models::Parameter| {
+                let gradient = p.gradient.as_ref().expect("trained").flatten_all();
+                gradient.and_then(|g| g.to_vec1::<f32>()).expect("f32")
+            };
+            model.trainable().iter().flat_map(flat).collect::<Vec<_>>()
+        };
+        let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+        let large = gradients(8);
+        let whole = norm(&mut large.iter().map(|x| f64::from(*x)));
+        for batch_size in [1, 3] {
+            let small = gradients(batch_size);
+            let pairs = large.iter().zip(&small);
+            let apart = norm(&mut pairs.map(|(a, b)| f64::from(a - b)));
+            assert!(
+                whole > 0.1 && apart < 1e-6 * whole,
+                "{batch_size}: {apart} of {whole}"
+            );
+        }
+    }
+
     // Would catch any state that a checkpoint forgets: the continued run must give the same bits.
     #[test]
     fn a_resumed_run_is_the_same() {

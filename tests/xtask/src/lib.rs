@@ -4,6 +4,7 @@
 //! components they use with the same code.
 
 pub mod components;
+pub mod cuda;
 pub mod first_party;
 pub mod one_file;
 pub mod python;

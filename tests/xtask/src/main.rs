@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use xtask::components::{self, Output};
+use xtask::cuda;
 use xtask::first_party;
 use xtask::python;
 use xtask::setup::{WasmC, setup};
@@ -19,8 +20,9 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   plugins        build the components into the target directory's `plugins`
   tasks          regenerate the embedded tasks and their tokenizer
   lint           clippy with warnings as errors, natively and for components; rustfmt
-  bench [NAME…]  benchmarks, against the peers where RLHF_PEER_PYTHON names them: plugins, sandbox
-  deep           all tests, the slow ones and the comparisons with peers included
+  check-cuda     type-check the feature `cuda`, Rust only: needs no CUDA, compiles no kernel
+  bench [NAME…]  benchmarks, against the peers where RLHF_PEER_PYTHON names them: plugins, sandbox, training
+  deep           check-cuda, then all tests, the slow ones and the comparisons with peers included
 
   wit check            prove the rules of wit/README.md for all versions of the contract
   wit new VERSION      open a draft, a copy of the last version
@@ -49,7 +51,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         "run" => return run_rlhf(rest),
         "test" => test(rest)?,
         "deep" => deep(rest)?,
-        "setup" | "plugins" | "tasks" | "lint" if !rest.is_empty() => {
+        "setup" | "plugins" | "tasks" | "lint" | "check-cuda" if !rest.is_empty() => {
             bail!(
                 "unexpected argument `{}`: `cargo xtask {command}` takes none",
                 rest[0]
@@ -65,6 +67,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         "tasks" => xtask::tasks::tasks(root())?,
         "lint" => lint()?,
         "bench" => bench(rest)?,
+        "check-cuda" => cuda::check()?,
         "wit" => contract(rest)?,
         "" | "help" | "-h" | "--help" => print!("{HELP}"),
         other => bail!("unknown command `{other}`\n\n{HELP}"),
@@ -114,7 +117,7 @@ fn test(arguments: &[String]) -> Result<()> {
 
 /// One after the other, since two would time each other.
 fn bench(names: &[String]) -> Result<()> {
-    const ALL: [&str; 2] = ["plugins", "sandbox"];
+    const ALL: [&str; 3] = ["plugins", "sandbox", "training"];
     if let Some(other) = names.iter().find(|name| !ALL.contains(&name.as_str())) {
         bail!("no benchmark `{other}`: expected one of {}", ALL.join(", "));
     }
@@ -184,6 +187,7 @@ fn deep(arguments: &[String]) -> Result<()> {
         }
         say(&format!("{name}={value}"));
     }
+    cuda::check()?;
     plugins()?;
     // Release: peers are compared in speed as well.
     let mut command = cargo();

@@ -276,3 +276,33 @@ fn frozen_weights_may_be_stored_in_less() -> Result<()> {
     }
     Ok(())
 }
+
+// Would catch an adapter that a PEFT folder loses or gives to another layer, and one of another
+// model that is taken.
+#[test]
+fn adapters_come_back_from_their_folder() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    for (number, (name, mut model)) in language_models().into_iter().enumerate() {
+        let folder = root.path().join(number.to_string());
+        let mut other = language_model(model.config().clone());
+        let before = model.loss().expect("forward");
+        model.add_adapters(&adapters(), 1).expect("fits");
+        shake(model.trainable_mut());
+        peft::save(&folder, model.backbone(), "base", "CAUSAL_LM").expect("saves");
+        let peft = peft::Peft::open(&folder).expect("opens");
+        assert_eq!(peft.base(), "base");
+        let count = peft.add_to(&mut other).expect("loads");
+        assert_eq!(count, model.backbone().layer_names().len(), "{name}");
+        let (adapted, loaded) = (model.loss(), other.loss());
+        let (adapted, loaded) = (adapted.expect("forward"), loaded.expect("forward"));
+        assert_eq!(loaded, adapted, "{name}");
+        assert!((adapted - before).abs() > 1e-2, "{name}");
+    }
+    let peft = peft::Peft::open(&root.path().join("0")).expect("opens");
+    let refused = peft.add_to(&mut language_model(gpt2()));
+    let refused = refused.expect_err("refused").to_string();
+    assert!(
+        refused.contains("adapter_model.safetensors`: tensor `base_model.model.model.layers.0."),
+        "{refused}"
+    );
+}

@@ -180,6 +180,6 @@ pub fn read_config(folder: &Path) -> Result<Value, Error> {
 }
 
 /// The file that [`read_config`] reads.
-pub(in crate::models) fn config_file(folder: &Path) -> PathBuf {
+pub fn config_file(folder: &Path) -> PathBuf {
     folder.join(CONFIG)
 }

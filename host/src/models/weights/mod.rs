@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 
-pub use config::{ConfigError, read_config};
-pub(super) use config::{ConfigReader, config_file};
+pub(super) use config::ConfigReader;
+pub use config::{ConfigError, config_file, read_config};
 pub(super) use save::save;
 pub use save::{replace_folder, write_json, write_safetensors};
 use stored::{Element, Stored};

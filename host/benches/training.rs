@@ -1,0 +1,499 @@
+//! Steps and tokens beside torch's: `cargo bench -p rlhf --bench training`, with
+//! `RLHF_PEER_PYTHON` naming a Python that has torch 2.15.0, transformers 5.23.0 and peft 0.21.2.
+//!
+//! Random weights of SmolLM2-135M's shape. Each workload runs in a process of ours and in one of
+//! the peer's, alternately, so that both see the same machine and each has a peak of its own; the
+//! first unit of each is shown apart. `training [WORKLOAD…]` runs some of them.
+//!
+//! What the processor and the memory could do is measured in the same run: products in registers
+//! and a sum over memory, both on all cores.
+
+use std::hint::black_box;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use candle_core::Device;
+use rayon::prelude::*;
+use rlhf::config::Training;
+use rlhf::config::generation::{Generation, Weights};
+use rlhf::config::model::Lora;
+use rlhf::models::memory::Trained;
+use rlhf::models::spec::Spec;
+use rlhf::models::{self, CausalLm, LanguageModel, LlamaConfig, Model, Packed, Targets};
+use rlhf::rollout::{Stop, generate};
+use rlhf::trainer::optimizer::AdamW;
+use serde_json::{Value, json};
+use xtask::workspace::{root, target_dir};
+
+const ROUNDS: usize = 5;
+/// The shapes of `training_peer.py`.
+const SEQUENCES: usize = 4;
+const LENGTH: usize = 256;
+const PROMPT: usize = 64;
+const NEW: usize = 128;
+
+/// SmolLM2-135M's.
+fn shape() -> LlamaConfig {
+    LlamaConfig {
+        vocab_size: 49152,
+        hidden_size: 576,
+        intermediate_size: 1536,
+        num_hidden_layers: 30,
+        num_attention_heads: 9,
+        num_key_value_heads: 3,
+        head_dim: 64,
+        max_position_embeddings: 8192,
+        rms_norm_eps: 1e-5,
+        rope_theta: 100_000.0,
+        tie_word_embeddings: true,
+        bos_token_id: Some(1),
+        eos_token_id: vec![2],
+        pad_token_id: Some(2),
+    }
+}
+
+/// A workload, what is asked of ours in turn, and the bar in `design.md`'s terms.
+struct Workload {
+    name: &'static str,
+    what: &'static str,
+    ours: &'static [&'static str],
+    bar: &'static str,
+}
+
+const WORKLOADS: [Workload; 4] = [
+    Workload {
+        name: "train",
+        what: "forward, backward, clipping, AdamW; 4 sequences of 256 tokens",
+        ours: &["step", "checkpointed"],
+        bar: "time ≤ 0.9, peak ≤ 0.6",
+    },
+    Workload {
+        name: "lora",
+        what: "the same with adapters of rank 16 on seven projections",
+        ours: &["step"],
+        bar: "time ≤ 0.8",
+    },
+    Workload {
+        name: "generate-8",
+        what: "8 prompts of 64 tokens, 128 sampled tokens each",
+        ours: &["f32", "bf16", "int8"],
+        bar: "time ≤ 0.33",
+    },
+    Workload {
+        name: "generate-1",
+        what: "1 prompt of 64 tokens, 128 sampled tokens",
+        ours: &["f32", "bf16", "int8"],
+        bar: "time ≤ 0.33",
+    },
+];
+
+/// A fixed row of token ids that looks like nothing.
+fn tokens(count: usize, seed: u64) -> Vec<u32> {
+    let mix = |i: u64| (i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) % 49_000;
+    (0..count as u64)
+        .map(|i| 100 + mix(i + 1000 * seed) as u32)
+        .collect()
+}
+
+/// One unit of a workload: how many tokens it had.
+type Unit = Box<dyn FnMut(&str) -> usize>;
+
+fn training(mut model: LanguageModel, rank: usize) -> Unit {
+    if rank > 0 {
+        let lora = Lora {
+            rank,
+            alpha: 2.0 * rank as f64,
+            ..Lora::default()
+        };
+        model.add_adapters(&lora, 1).expect("fits");
+    }
+    model.train().expect("room for gradients");
+    let settings = Training::default();
+    let mut optimizer = AdamW::new(&model, &settings).expect("room for moments");
+    let (mut batch, mut targets) = (Packed::default(), Targets::default());
+    for row in 0..SEQUENCES as u64 {
+        let sequence = batch.push(&tokens(LENGTH, row));
+        targets.push(&batch, sequence.start, sequence.start + 1..sequence.end);
+        targets.close_group();
+    }
+    let weight = -1.0 / targets.ids.len() as f32;
+    Box::new(move |way| {
+        let checkpointed = way == "checkpointed";
+        model
+            .backbone_mut()
+            .set_gradient_checkpointing(checkpointed);
+        let mut objective = |_: usize, logprobs: &[f32]| vec![weight; logprobs.len()];
+        let step = model.accumulate(&batch, &targets, &mut objective);
+        step.expect("a step");
+        optimizer
+            .step(&mut model, 1e-5, 1.0, 1.0)
+            .expect("an update");
+        SEQUENCES * LENGTH
+    })
+}
+
+fn generation(model: LanguageModel, rows: usize) -> Unit {
+    let prompts: Vec<Vec<u32>> = (0..rows as u64).map(|row| tokens(PROMPT, row)).collect();
+    Box::new(move |weights| {
+        let config = Generation {
+            max_new_tokens: NEW,
+            batch_size: rows,
+            weights: weights_of(weights),
+            ..Generation::default()
+        };
+        let stop = Stop::tokens(&[]);
+        let responses = generate(&model, &prompts, 1, &config, &stop, 3, &mut |_| true);
+        responses
+            .expect("responses")
+            .iter()
+            .map(|r| r.ids.len())
+            .sum()
+    })
+}
+
+/// The largest resident set of this process so far.
+fn peak_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    kib.unwrap_or(f64::NAN) / 1024.0
+}
+
+/// The measured process: a unit for each line.
+fn work(workload: &str, folder: &Path) {
+    let model = models::load(folder, &Device::Cpu).expect("the model loads");
+    let mut unit = match workload.strip_prefix("generate-") {
+        Some(rows) => generation(model, rows.parse().expect("a number")),
+        None => training(model, if workload == "lora" { 16 } else { 0 }),
+    };
+    for line in std::io::stdin().lines() {
+        let line = line.expect("a line");
+        let start = Instant::now();
+        let tokens = unit(&line);
+        let seconds = start.elapsed().as_secs_f64();
+        let reply = json!({"seconds": seconds, "tokens": tokens, "peak_mib": peak_mib()});
+        println!("{reply}");
+    }
+}
+
+struct Process {
+    child: Child,
+    requests: ChildStdin,
+    replies: BufReader<ChildStdout>,
+}
+
+struct Measured {
+    seconds: f64,
+    tokens: f64,
+    peak_mib: f64,
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self {
+            requests: child.stdin.take().expect("it was piped"),
+            replies: BufReader::new(child.stdout.take().expect("it was piped")),
+            child,
+        }
+    }
+
+    fn measure(&mut self, request: &str) -> Measured {
+        writeln!(self.requests, "{request}").expect("the process lives");
+        let mut line = String::new();
+        self.replies.read_line(&mut line).expect("it answers");
+        let reply: Value = serde_json::from_str(&line).expect("a JSON line");
+        let number = |key: &str| reply[key].as_f64().expect("a number");
+        Measured {
+            seconds: number("seconds"),
+            tokens: number("tokens"),
+            peak_mib: number("peak_mib"),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Median, least and most.
+fn spread(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    (
+        values[values.len() / 2],
+        values[0],
+        values[values.len() - 1],
+    )
+}
+
+fn show(name: &str, rounds: &[Measured]) -> f64 {
+    let (first, steady) = rounds.split_first().expect("rounds were run");
+    let (median, least, most) = spread(steady.iter().map(|m| m.seconds));
+    println!(
+        "  {name:24} {median:7.3} s ({least:.3} to {most:.3}), first {:.3}; {:7.1} tokens/s; peak {:.0} MiB",
+        first.seconds,
+        first.tokens / median,
+        steady.iter().fold(0.0, |most, m| m.peak_mib.max(most)),
+    );
+    median
+}
+
+fn ratio(ours: &[Measured], theirs: &[Measured], bar: &str) {
+    let pairs = ours.iter().zip(theirs).skip(1);
+    let (median, least, most) = spread(pairs.map(|(a, b)| a.seconds / b.seconds));
+    let peak = |rounds: &[Measured]| rounds.iter().fold(0.0f64, |most, m| most.max(m.peak_mib));
+    println!(
+        "  {:24} time {median:.3} ({least:.3} to {most:.3}), peak {:.3}; bar {bar}",
+        "ours / peer's",
+        peak(ours) / peak(theirs),
+    );
+}
+
+/// What the machine can do: multiply-adds in registers in Gflop/s, reading memory in GB/s.
+fn floor() -> (f64, f64) {
+    let threads = rayon::current_num_threads();
+    let best = |rounds: usize, run: &dyn Fn() -> f64| {
+        (0..rounds).map(|_| run()).fold(f64::INFINITY, f64::min)
+    };
+    const STEPS: usize = 20_000_000;
+    let seconds = best(3, &|| {
+        let start = Instant::now();
+        (0..threads).into_par_iter().for_each(|i| {
+            black_box(multiply_adds(STEPS, black_box(i as f32)));
+        });
+        start.elapsed().as_secs_f64()
+    });
+    let flops = (2 * STEPS * SUMS * LANES * threads) as f64 / seconds / 1e9;
+    let memory = vec![1f32; 1 << 28];
+    let seconds = best(3, &|| {
+        let start = Instant::now();
+        let sums = memory.par_chunks(1 << 20).map(|part| {
+            let mut sums = [0f32; 64];
+            for chunk in part.as_chunks::<64>().0 {
+                for (sum, x) in sums.iter_mut().zip(chunk) {
+                    *sum += x;
+                }
+            }
+            sums.iter().sum::<f32>()
+        });
+        black_box(sums.sum::<f32>());
+        start.elapsed().as_secs_f64()
+    });
+    let bytes = (4 * memory.len()) as f64 / seconds / 1e9;
+    (flops, bytes)
+}
+
+/// Registers that hold sums, and their elements: enough of both to hide an addition's latency.
+const SUMS: usize = 16;
+const LANES: usize = 16;
+
+fn multiply_adds(steps: usize, x: f32) -> f32 {
+    #[inline(always)]
+    fn body(steps: usize, x: f32) -> f32 {
+        let mut sums = [[x; LANES]; SUMS];
+        for _ in 0..steps {
+            for sum in &mut sums {
+                for lane in sum {
+                    *lane = lane.mul_add(0.999, x);
+                }
+            }
+        }
+        sums.iter().flatten().sum()
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,fma")]
+        fn wide(steps: usize, x: f32) -> f32 {
+            body(steps, x)
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn medium(steps: usize, x: f32) -> f32 {
+            body(steps, x)
+        }
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the instructions are there.
+            return unsafe { wide(steps, x) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: as above.
+            return unsafe { medium(steps, x) };
+        }
+    }
+    body(steps, x)
+}
+
+/// What a unit has to do at least: products in Gflop, weights read in GB.
+fn least(workload: &str) -> (f64, f64) {
+    let shape = shape();
+    let (hidden, inner) = (shape.hidden_size, shape.intermediate_size);
+    let (q, kv) = (
+        shape.num_attention_heads * shape.head_dim,
+        shape.num_key_value_heads * shape.head_dim,
+    );
+    let layer = hidden * (2 * q + 2 * kv) + 3 * hidden * inner;
+    let head = shape.vocab_size * hidden;
+    let body = shape.num_hidden_layers * layer;
+    let weights = (body + head) as f64;
+    match workload.strip_prefix("generate-") {
+        Some(rows) => {
+            let rows: f64 = rows.parse().expect("a number");
+            let steps = (NEW - 1) as f64;
+            (
+                2e-9 * rows * (weights * steps + body as f64 * PROMPT as f64),
+                4e-9 * weights * steps,
+            )
+        }
+        None => {
+            // Forward, gradient of the inputs, gradient of the weights where they are trained.
+            let passes = if workload == "lora" { 2.0 } else { 3.0 };
+            let tokens = (SEQUENCES * LENGTH) as f64;
+            (2e-9 * passes * weights * tokens, 4e-9 * passes * weights)
+        }
+    }
+}
+
+/// Bytes at the peak, as `--dry-run` predicts them.
+fn predicted(workload: &str, way: &str) -> f64 {
+    let lora = Lora {
+        rank: 16,
+        ..Lora::default()
+    };
+    let lora = (workload == "lora").then_some(&lora);
+    let config = shape().to_json();
+    let (weights, trained) = models::count_weights(config.clone(), lora).expect("a Llama");
+    let spec = Spec::from_json(&config).expect("a Llama");
+    let model = Trained {
+        spec: &spec,
+        weights,
+        trained,
+        frozen_bytes: 4,
+        gradient_checkpointing: way == "checkpointed",
+    };
+    let need = match workload.strip_prefix("generate-") {
+        None => model.step(SEQUENCES * LENGTH, SEQUENCES * (LENGTH - 1)),
+        Some(rows) => {
+            let frozen = Trained {
+                trained: 0,
+                ..model
+            };
+            let rows = rows.parse().expect("a number");
+            frozen.decoding(rows, PROMPT + NEW, weights_of(way))
+        }
+    };
+    need.bytes() as f64
+}
+
+fn weights_of(way: &str) -> Weights {
+    match way {
+        "f32" => Weights::F32,
+        "bf16" => Weights::Bf16,
+        "int8" => Weights::Int8,
+        other => panic!("no weights `{other}`"),
+    }
+}
+
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    if let [flag, workload, folder] = arguments.as_slice()
+        && flag == "--work"
+    {
+        return work(workload, Path::new(folder));
+    }
+    let folder: PathBuf = target_dir().expect("there is one").join("bench-model");
+    let model = shape().init(1, &Device::Cpu).expect("room for the weights");
+    model
+        .save(&folder, &|_| Ok(()))
+        .expect("the model is saved");
+    drop(model);
+    let python = std::env::var_os("RLHF_PEER_PYTHON").filter(|python| !python.is_empty());
+    if python.is_none() {
+        println!("RLHF_PEER_PYTHON is not set: no peer beside these numbers");
+    }
+    let (flops, bytes) = floor();
+    println!(
+        "{} threads, load {} at the start: {flops:.0} Gflop/s in registers, {bytes:.1} GB/s from memory",
+        rayon::current_num_threads(),
+        load_average()
+    );
+    let program = std::env::current_exe().expect("this program's path");
+    for workload in &WORKLOADS {
+        if !arguments.is_empty() && !arguments.iter().any(|name| name == workload.name) {
+            continue;
+        }
+        println!("{}: {}", workload.name, workload.what);
+        // Each way of ours in a process of its own, as its peak is.
+        let start = |_: &&str| {
+            let mut command = Command::new(&program);
+            Process::start(command.args(["--work", workload.name]).arg(&folder))
+        };
+        let mut ours: Vec<Process> = workload.ours.iter().map(start).collect();
+        let mut peer = python.as_ref().map(|python| {
+            let mut command = Command::new(python);
+            command.arg(root().join("host/benches/training_peer.py"));
+            Process::start(command.arg(workload.name).arg(&folder))
+        });
+        let mut rounds: Vec<Vec<Measured>> = ours.iter().map(|_| Vec::new()).collect();
+        let mut theirs = Vec::new();
+        // One more: the first is not steady.
+        for _ in 0..=ROUNDS {
+            for ((process, way), rounds) in ours.iter_mut().zip(workload.ours).zip(&mut rounds) {
+                rounds.push(process.measure(way));
+            }
+            if let Some(peer) = &mut peer {
+                theirs.push(peer.measure("unit"));
+            }
+        }
+        if peer.is_some() {
+            show("torch, transformers", &theirs);
+        }
+        let (work, read) = least(workload.name);
+        for (way, rounds) in workload.ours.iter().zip(&rounds) {
+            let median = show(&format!("rlhf, {way}"), rounds);
+            if peer.is_some() {
+                ratio(rounds, &theirs, workload.bar);
+            }
+            let mib = predicted(workload.name, way) / f64::from(1 << 20);
+            let peak = rounds.iter().fold(0.0f64, |most, m| most.max(m.peak_mib));
+            println!(
+                "  {:24} peak {mib:.0} MiB, measured {:.3} of it",
+                "predicted",
+                peak / mib
+            );
+            let read = match *way {
+                "bf16" => read / 2.0,
+                "int8" => read / 3.76,
+                _ => read,
+            };
+            println!(
+                "  {:24} {:.3} s of products, {:.3} s of reading weights",
+                "floor",
+                work / flops,
+                read / bytes
+            );
+            println!(
+                "  {:24} {:.2} of the floor",
+                "speed",
+                (work / flops).max(read / bytes) / median
+            );
+        }
+    }
+    println!("load {} at the end", load_average());
+}
