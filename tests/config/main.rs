@@ -22,7 +22,7 @@ fn cases(folder: &str) -> Vec<PathBuf> {
 }
 
 fn load(path: &Path) -> Result<Config, String> {
-    let config = file::overlay(&Mode::Fast.config(Origin::Builtin), path)
+    let config = file::overlay(&Mode::Fast.config(Origin::Builtin, None), path)
         .map_err(|error| error.to_string())?;
     config.validate().map_err(|error| error.to_string())?;
     Ok(config)
@@ -60,7 +60,7 @@ fn files_lie_over_the_preset() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("run.toml");
     std::fs::write(&path, "[training]\nbatch_size = 3\n").expect("it can be written");
-    let preset = Mode::Fast.config(Origin::Builtin);
+    let preset = Mode::Fast.config(Origin::Builtin, None);
     let config = load(&path).expect("it loads");
     assert_eq!(config.training.batch_size, 3);
     assert_eq!(config.training.learning_rate, preset.training.learning_rate);

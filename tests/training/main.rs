@@ -57,3 +57,54 @@ fn fast_mode_learns_on_three_seeds() {
         );
     }
 }
+
+/// Would catch a change after which rewards no longer teach: on each of three seeds, PPO with
+/// executed tests as its reward starts from a warm-up that passes 15 to 40 % of the held-out
+/// tasks, and at least doubles that, with intervals apart.
+#[test]
+#[ignore = "three runs of some minutes each; `cargo xtask deep` has the time"]
+fn ppo_learns_from_executed_tests_on_three_seeds() {
+    let workspace = Workspace::new();
+    for package in ["metric-bleu", "metric-codebleu", "runner-python"] {
+        component(package);
+    }
+    let tests = component("metric-unit-tests");
+    let plugins = tests.ancestors().nth(2).expect("plugins/metrics/…");
+    for seed in ["1", "2", "3"] {
+        let run = rlhf!(&workspace)
+            .env("RLHF_PLUGIN_PATH", plugins)
+            .args(["--mode", "fast", "--method", "ppo", "--seed", seed])
+            .args(["--plugin", "unit-tests,weight=1,grant=sandbox"])
+            .args(["--output-dir", seed])
+            .timeout(std::time::Duration::from_secs(1800))
+            .run()
+            .expect_code(0);
+        println!(
+            "seed {seed}: {:.0} s\n{}",
+            run.elapsed.as_secs_f64(),
+            run.stdout
+        );
+        let summary: Value = serde_json::from_str(&workspace.read(format!("{seed}/summary.json")))
+            .expect("it is JSON");
+        let passed = |stage: &str| {
+            let all = summary["evaluations"].as_array().expect("a list");
+            let one = all.iter().find(|e| e["stage"] == stage).expect(stage);
+            assert!(one["tasks"].as_u64() >= Some(200), "too few held-out tasks");
+            let metrics = one["metrics"].as_array().expect("a list");
+            let tests = metrics.iter().find(|m| m["name"] == "unit-tests");
+            let number = |value: &Value| value.as_f64().expect("a number");
+            let tests = tests.expect("unit-tests");
+            (
+                number(&tests["value"]),
+                [0, 1].map(|at| number(&tests["interval"][at])),
+            )
+        };
+        let (before, after) = (passed("after warm-up"), passed("after ppo"));
+        assert!((0.15..=0.40).contains(&before.0), "seed {seed}: {before:?}");
+        assert!(
+            after.0 >= 2.0 * before.0 && after.1[0] > before.1[1],
+            "seed {seed}: {before:?} to {after:?}"
+        );
+        assert_eq!(summary["rollouts"]["bad_batches"], 0);
+    }
+}

@@ -206,23 +206,24 @@ pub fn effective_config(args: &Args) -> Result<Config, config::Error> {
         None if !args.plugin.is_empty() && bare_plugin => Mode::Fast,
         None => Mode::Research,
     };
-    let layers = |origin: Origin| {
-        let mut config = mode.config(origin);
+    let layers = |origin: Origin, method: Option<Method>| {
+        let mut config = mode.config(origin, method);
         if let Some(path) = &args.config {
             config = config::file::overlay(&config, path)?;
         }
         args.apply(&mut config);
         Ok::<_, config::Error>(config)
     };
-    // The preset depends on the model, which file or flag may name.
+    // The preset depends on model and method, which file or flag may name.
     let presumed = match mode {
         Mode::Fast => Origin::Builtin,
         Mode::Research | Mode::Production => Origin::Pretrained,
     };
-    let mut config = layers(presumed)?;
+    let mut config = layers(presumed, args.method)?;
     let origin = Origin::of(&config.model.base_model_name);
-    if origin != presumed {
-        config = layers(origin)?;
+    let method = config.training.method;
+    if (origin, method) != (presumed, args.method) {
+        config = layers(origin, method)?;
     }
     config.validate()?;
     Ok(config)

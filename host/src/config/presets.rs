@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Config;
+use super::{Config, Method};
 
 /// A predefined configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -55,8 +55,9 @@ impl Mode {
     }
 
     /// The preset over the defaults. What suits a model that is made on the
-    /// spot would ruin one that has been trained, so both have their own numbers.
-    pub fn config(self, model: Origin) -> Config {
+    /// spot would ruin one that has been trained, so both have their own numbers; and rewards need
+    /// larger batches than preferences.
+    pub fn config(self, model: Origin, method: Option<Method>) -> Config {
         let mut config = Config {
             output_dir: self.output_dir(),
             ..Config::default()
@@ -79,6 +80,9 @@ impl Mode {
         }
         if model == Origin::Builtin {
             tiny_code(&mut config);
+            if method.is_some_and(Method::learns_from_rewards) {
+                tiny_code_rewards(&mut config);
+            }
         }
         config
     }
@@ -103,4 +107,21 @@ fn tiny_code(config: &mut Config) {
     config.warm_up.steps = 400;
     config.warm_up.learning_rate = 3e-3;
     config.warm_up.weight_decay = 0.1;
+}
+
+/// What it needs to learn from rewards for its own responses: an update of 64 responses is where
+/// PPO's gradient is more signal than noise. Chosen; see the deep test of `tests/training`.
+fn tiny_code_rewards(config: &mut Config) {
+    config.training.learning_rate = 1e-4;
+    config.training.batch_size = 32;
+    config.training.gradient_accumulation_steps = 2;
+    config.training.steps = 120;
+    config.training.epochs = 4;
+    config.training.ppo_epochs = 2;
+    config.rollout.prompts_per_step = 32;
+    config.rollout.samples_per_prompt = 4;
+    config.ppo.kl_coefficient = 0.01;
+    config.ppo.value_coefficient = 0.5;
+    // The value model's head begins at zero: it has more to learn than the policy.
+    config.ppo.value_learning_rate = Some(5e-4);
 }

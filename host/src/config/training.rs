@@ -31,6 +31,11 @@ pub enum Method {
 }
 
 impl Method {
+    /// Whether the policy learns from rewards for its own responses.
+    pub fn learns_from_rewards(self) -> bool {
+        matches!(self, Method::Ppo | Method::Grpo | Method::Rloo)
+    }
+
     /// As flags and results have it.
     pub fn name(self) -> &'static str {
         match self {

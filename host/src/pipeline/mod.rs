@@ -441,7 +441,10 @@ impl Plan {
         folder.json("config.json", &self.config)?;
         let jsonl = Jsonl::append(&folder.path("metrics.jsonl"))
             .map_err(|error| folder.write_error("metrics", "metrics.jsonl", error))?;
-        let evaluations = folder.evaluations();
+        let mut evaluations = folder.evaluations();
+        // A run that had reached its end is judged again.
+        let last = format!("after {}", self.method().name());
+        evaluations.retain(|done| done.stage != last);
         let mut run = Run {
             plan: &self,
             folder: &folder,
