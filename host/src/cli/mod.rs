@@ -51,7 +51,7 @@ enum Command {
     /// Run the pipeline (the same as no subcommand)
     Train(Box<train::Args>),
     /// Score predictions with any metrics
-    Eval(eval::Args),
+    Eval(Box<eval::Args>),
     /// Run a program that nobody trusts in the sandbox
     Exec(exec::Args),
     /// Let a model answer prompts
