@@ -44,11 +44,10 @@ impl Source {
     pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
         Ok(match self {
             Source::TinyCode => tiny_code_tokenizer(),
-            Source::Folder(folder) => Tokenizer::from_folder(folder)?,
-            // Who trained the adapters may have left their tokenizer with them.
-            Source::Adapter { adapter, base } => {
-                let own = adapter.folder().join("tokenizer_config.json").is_file();
-                Tokenizer::from_folder(if own { adapter.folder() } else { base })?
+            // The base's ids are what the adapters were trained on, and its files alone are whole:
+            // stop tokens lie beside its weights.
+            Source::Folder(folder) | Source::Adapter { base: folder, .. } => {
+                Tokenizer::from_folder(folder)?
             }
         })
     }

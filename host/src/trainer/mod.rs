@@ -541,7 +541,7 @@ mod tests {
             };
             let task = sft::Supervised(&examples);
             let all: Vec<usize> = (0..examples.len()).collect();
-            let policy: &mut dyn CausalLm = &mut model;
+            let policy: &mut dyn crate::models::CausalLm = &mut model;
             one_step(policy, &task, &all, &settings, 1).expect("a step");
             let flat = |p: &&crate::models::Parameter| {
                 let gradient = p.gradient.as_ref().expect("trained").flatten_all();
