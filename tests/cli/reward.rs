@@ -230,6 +230,6 @@ fn wrong_input_is_named() {
     let arguments = ["score", "--model", &llama, "--predictions", "a.csv"];
     reward(&workspace, &arguments)
         .expect_code(2)
-        .expect_stderr("LlamaForCausalLM");
+        .expect_stderr("is no trained reward model but llama (LlamaForCausalLM)");
     assert!(!workspace.path().join("out").exists());
 }

@@ -3,9 +3,10 @@
 use std::sync::atomic::AtomicBool;
 
 use rlhf::config::RewardModel;
+use rlhf::config::reward_model::HumanLogitsLayer;
 use rlhf::config::training::{Schedule, Training};
 use rlhf::models::scorer::HeadKind;
-use rlhf::models::{Model, Scorer};
+use rlhf::models::{Model, Said, Scorer};
 use rlhf::ops::without_fused_kernels;
 use rlhf::tracking::Tracker;
 use rlhf::trainer::Run;
@@ -228,5 +229,103 @@ fn reward_model_steps_match_torch() {
         let (examples, settings) = (examples(&expected, false), RewardModel::default());
         reward_model::train(&mut model, &examples, &settings, &training, &mut run).expect("trains");
         all_close(&tracker.0, &losses, name);
+    }
+}
+
+/// A reward model whose every weight outside of the backbone says something.
+fn told(name: &str, layer: HumanLogitsLayer) -> Scorer {
+    let folder = golden(&format!("models/{name}"));
+    let mut model = Scorer::load_usual(&folder, 3, &Device::Cpu).expect("loads");
+    model.add_human_logits(3, layer, 3).expect("room");
+    for parameter in model.parameters_mut() {
+        let is_head = ["score.", "classifier.", "human_logits."];
+        if is_head.iter().any(|head| parameter.name.starts_with(head)) {
+            let count = parameter.value.elem_count();
+            let noise: Vec<f32> = (0..count).map(|j| (j % 7) as f32 * 0.1 - 0.25).collect();
+            let shape = parameter.value.shape();
+            parameter.value = Tensor::from_vec(noise, shape, &Device::Cpu).expect("same shape");
+        }
+    }
+    model
+}
+
+// Would catch weights of the layer for human logits, or its place, that a saved folder loses.
+#[test]
+fn a_saved_reward_model_scores_the_same() {
+    for name in MODELS {
+        let (batch, _) = unpadded(&json(&format!("training/rm-{name}.json")));
+        for layer in [HumanLogitsLayer::Last, HumanLogitsLayer::SecondLast] {
+            let model = told(name, layer);
+            let root = tempfile::tempdir().expect("temporary folder");
+            let folder = root.path().join("saved");
+            model.save(&folder, &|_| Ok(())).expect("saves");
+            let loaded = Scorer::load_trained(&folder, &Device::Cpu).expect("loads");
+            let rows = model.rows(&batch);
+            let said: Vec<Said> = (0..rows.len())
+                .map(|at| Said {
+                    shown: (at % 2 == 0).then_some([1.0, -1.0, 0.5].as_slice()),
+                    learnt: None,
+                })
+                .collect();
+            let scores = |model: &Scorer, said: &[Said]| {
+                model.scores_with(&batch, &rows, said).expect("computes")
+            };
+            let nothing = vec![Said::default(); rows.len()];
+            assert_eq!(scores(&loaded, &said), scores(&model, &said));
+            assert_eq!(scores(&loaded, &nothing), scores(&model, &nothing));
+            assert_ne!(scores(&model, &said), scores(&model, &nothing));
+        }
+    }
+}
+
+/// Prints transformers' scores of a folder's texts, one after another.
+const PEER: &str = r#"
+import json, sys, torch, transformers
+torch.set_num_threads(1)
+model = transformers.AutoModelForSequenceClassification.from_pretrained(sys.argv[1], dtype=torch.float32).eval()
+assert model.config.num_labels == 1
+with torch.no_grad():
+    print(json.dumps([model(torch.tensor([ids])).logits[0, 0].item() for ids in json.load(sys.stdin)]))
+"#;
+
+// Would catch a folder that transformers reads otherwise than we do. Runs only where
+// `RLHF_PEER_PYTHON` is set.
+#[test]
+fn a_saved_reward_model_loads_in_transformers() {
+    let Some(python) = std::env::var_os("RLHF_PEER_PYTHON") else {
+        return;
+    };
+    for name in MODELS {
+        let (batch, _) = unpadded(&json(&format!("training/rm-{name}.json")));
+        let mut model =
+            Scorer::load_usual(&golden(&format!("models/{name}")), 3, &Device::Cpu).expect("loads");
+        for parameter in model.parameters_mut() {
+            if parameter.name.contains("score.") || parameter.name.contains("out_proj") {
+                parameter.value = (&parameter.value + 0.1).expect("adds");
+            }
+        }
+        let root = tempfile::tempdir().expect("temporary folder");
+        let folder = root.path().join("saved");
+        model.save(&folder, &|_| Ok(())).expect("saves");
+        let texts: Vec<&[u32]> = batch
+            .groups
+            .iter()
+            .map(|group| &batch.ids[group.prefix.clone()])
+            .collect();
+        let mut child = std::process::Command::new(&python)
+            .args(["-c", PEER])
+            .arg(&folder)
+            .env("HF_HUB_OFFLINE", "1")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("the peer's Python starts");
+        serde_json::to_writer(child.stdin.take().expect("piped"), &texts).expect("writes");
+        let output = child.wait_with_output().expect("ends");
+        assert!(output.status.success(), "the peer failed");
+        let peer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let scores = model.scores(&batch, &model.rows(&batch)).expect("computes");
+        let scores: Vec<f64> = scores.into_iter().map(f64::from).collect();
+        all_close(&scores, &floats(&peer), name);
     }
 }

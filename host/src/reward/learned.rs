@@ -13,6 +13,10 @@ const BATCH: usize = 8;
 /// What keeps a reward model from scoring.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error(
+        "`{folder}` is no trained reward model but {found}\nhint: `rlhf reward train --reward-model-name {folder}` makes one of it, if its architecture can be one"
+    )]
+    NotTrained { folder: String, found: String },
     #[error(transparent)]
     Weights(#[from] weights::Error),
     #[error(transparent)]
@@ -49,7 +53,13 @@ impl LearnedReward {
     /// # Errors
     /// The folder lacks something, or is that of another kind of model.
     pub fn load(folder: &Path, max_length: usize, device: &Device) -> Result<Self, Error> {
-        let model = Scorer::load_trained(folder, device)?;
+        let model = Scorer::load_trained(folder, device).map_err(|error| match error {
+            weights::Error::Architecture { found, .. } => Error::NotTrained {
+                folder: folder.display().to_string(),
+                found,
+            },
+            other => Error::Weights(other),
+        })?;
         let tokenizer = Tokenizer::from_folder(folder)?;
         Ok(Self::new(model, tokenizer, max_length))
     }

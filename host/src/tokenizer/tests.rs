@@ -52,6 +52,43 @@ fn text_comes_back() {
     assert_eq!((tokenizer.eos(), tokenizer.vocabulary()), (Some(1), 8));
 }
 
+// Would catch a response that is cut while there is a prompt to cut, a prompt cut from its end,
+// and special tokens that are cut or counted wrong; for an encoder and a causal model.
+#[test]
+fn judged_texts_fit() {
+    let golden = |name: &str| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/models/");
+        Tokenizer::from_folder(Path::new(&format!("{folder}{name}"))).expect("loads")
+    };
+    let (prompt, response) = ("sort a list of numbers", "    return sorted(numbers)");
+    for (name, causal) in [("tiny-roberta", false), ("tiny-llama", true)] {
+        let tokenizer = golden(name);
+        let judged = |max_length: usize| {
+            let ids = tokenizer.encode_judged(prompt, response, causal, max_length);
+            ids.expect("encodes")
+        };
+        let of_prompt = tokenizer.encode(prompt).expect("encodes");
+        let of_response = tokenizer.encode(response).expect("encodes");
+        let whole = judged(512);
+        let around = whole.len() - of_prompt.len() - of_response.len();
+        if causal {
+            assert_eq!((around, whole.last().copied()), (1, tokenizer.eos()));
+        } else {
+            let both = tokenizer.encode_whole(prompt, Some(response));
+            assert_eq!(whole, both.expect("encodes"));
+        }
+        let cut = judged(whole.len() - 2);
+        assert_eq!(cut.len(), whole.len() - 2);
+        // All behind the prompt is there, and the prompt's last tokens.
+        let kept = of_prompt.len() - 2 + of_response.len();
+        assert_eq!(cut[cut.len() - kept..], whole[whole.len() - kept..]);
+        let short = judged(around + 3);
+        assert_eq!(short.len(), around + 3);
+        let within = short.windows(3).any(|ids| *ids == of_response[..3]);
+        assert!(within, "{name}: {short:?}");
+    }
+}
+
 // Would catch special tokens that are missed in one of the places where they stand, or lost
 // on the way through a saved folder.
 #[test]

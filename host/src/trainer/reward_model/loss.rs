@@ -68,13 +68,7 @@ mod tests {
         let losses: [Loss; 3] = [
             |c, r| bradley_terry(c, r, 0.3),
             |c, r| centring(c, r, 0.01),
-            |c, r| {
-                regression(c, 0.7)
-                    + Slope {
-                        d_rejected: 0.0 * r,
-                        ..Slope::default()
-                    }
-            },
+            |c, _| regression(c, 0.7),
         ];
         const STEP: f64 = 1e-5;
         for loss in losses {
