@@ -318,11 +318,11 @@ fn train_one(
 
 fn report(judged: &[Judged], held_out: &[&Feedback], seed: u64) -> Report {
     let all = |of: &dyn Fn(&Judged) -> Option<Vec<f64>>| -> Option<Vec<f64>> {
-        let parts: Option<Vec<Vec<f64>>> = judged.iter().map(|t| of(t)).collect();
+        let parts: Option<Vec<Vec<f64>>> = judged.iter().map(of).collect();
         Some(parts?.concat())
     };
     let count = judged.len() as f64;
-    let mean = |of: &dyn Fn(&Judged) -> f64| judged.iter().map(|t| of(t)).sum::<f64>() / count;
+    let mean = |of: &dyn Fn(&Judged) -> f64| judged.iter().map(of).sum::<f64>() / count;
     let without = all(&|t| Some(t.without.pairs.clone())).unwrap_or_default();
     let with = all(&|t| t.with.as_ref().map(|with| with.pairs.clone()));
     let shorter: Vec<f64> = held_out
