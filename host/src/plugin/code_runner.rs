@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wasmtime::Store;
 
+use super::ahead::Ahead;
 use super::bindings::v0_1::{self, CodeRunnerPlugin, types};
 use super::discovery::Spec;
 use super::failure::Failure;
@@ -60,6 +61,8 @@ pub struct Execution {
 pub struct CodeRunner {
     descriptor: Descriptor,
     loaded: Arc<Loaded<CodeRunnerPlugin>>,
+    /// Where programs get their instances, if not made when they are needed.
+    ahead: Option<Arc<Ahead<CodeRunnerPlugin>>>,
 }
 
 impl CodeRunner {
@@ -81,7 +84,14 @@ impl CodeRunner {
         Ok(Self {
             descriptor,
             loaded: Arc::new(loaded),
+            ahead: None,
         })
+    }
+
+    /// Has instances made ahead of need, and cleared away behind programs, by a thread that lives
+    /// as long as the process.
+    pub fn prepare(&mut self) {
+        self.ahead = Some(Ahead::start(Arc::clone(&self.loaded)));
     }
 
     pub fn descriptor(&self) -> &Descriptor {
@@ -114,27 +124,16 @@ impl CodeRunner {
             .map_err(v0_1::failure)
     }
 
-    /// Makes an instance ahead of need, for the next program.
-    ///
-    /// # Errors
-    /// What went wrong in it.
-    pub fn prepare(&self) -> Result<(), Failure> {
-        if !self.loaded.has_idle() {
-            let instance = self.loaded.configured()?;
-            self.loaded.keep(instance);
-        }
-        Ok(())
-    }
-
     /// An instance that no program has touched.
     fn fresh(&self) -> Result<Program, Failure> {
-        let instance = match self.loaded.take_idle() {
-            Some(instance) => instance,
+        let instance = match &self.ahead {
+            Some(ahead) => ahead.take(&self.loaded)?,
             None => self.loaded.configured()?,
         };
         Ok(Program {
             fuel_left: self.loaded.limits.fuel_per_sample,
             loaded: Arc::clone(&self.loaded),
+            ahead: self.ahead.clone(),
             instance: Some(instance),
             memory_bytes: 0,
         })
@@ -181,6 +180,7 @@ impl CodeRunner {
 /// first failure. All its calls together have the fuel of one sample.
 pub struct Program {
     loaded: Arc<Loaded<CodeRunnerPlugin>>,
+    ahead: Option<Arc<Ahead<CodeRunnerPlugin>>>,
     instance: Option<Instance<CodeRunnerPlugin>>,
     fuel_left: u64,
     /// At the end of the last call.
@@ -269,10 +269,18 @@ impl Program {
         let result = self.loaded.call(&mut instance, budget, call);
         self.fuel_left = instance.store.get_fuel().unwrap_or_default();
         self.memory_bytes = instance.store.data().limiter.memory_bytes();
-        if result.is_ok() {
-            self.instance = Some(instance);
+        self.instance = Some(instance);
+        if result.is_err() {
+            self.clear();
         }
         result
+    }
+
+    /// Ends its instance.
+    fn clear(&mut self) {
+        if let (Some(instance), Some(ahead)) = (self.instance.take(), &self.ahead) {
+            ahead.clear(instance);
+        }
     }
 
     /// An outcome with what the program has cost so far.
@@ -287,6 +295,12 @@ impl Program {
     /// Whether its instance came to grief, so that nothing can be called any more.
     pub fn is_over(&self) -> bool {
         self.instance.is_none()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

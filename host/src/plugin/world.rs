@@ -310,13 +310,8 @@ impl<W: World> Loaded<W> {
         }
     }
 
-    /// Whether a configured instance waits.
-    pub fn has_idle(&self) -> bool {
-        !self.idle().is_empty()
-    }
-
     /// A configured instance that waits, if there is one.
-    pub fn take_idle(&self) -> Option<Instance<W>> {
+    fn take_idle(&self) -> Option<Instance<W>> {
         self.idle().pop()
     }
 

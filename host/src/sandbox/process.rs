@@ -82,7 +82,9 @@ impl Process {
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            // A worker may write to pipes only: a log in a file would end it.
+            .stderr(Stdio::piped());
         // A Ctrl-C is for the run, which ends its workers.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -91,6 +93,8 @@ impl Process {
             .map_err(|error| problem(error.to_string()))?;
         let stdin = child.stdin.take().expect("it was piped");
         let stdout = child.stdout.take().expect("it was piped");
+        let mut stderr = child.stderr.take().expect("it was piped");
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::stderr()));
         let (ready_sender, ready_receiver) = mpsc::sync_channel(1);
         let (sender, replies) = mpsc::channel();
         std::thread::spawn(move || {

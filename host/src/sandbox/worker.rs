@@ -38,11 +38,10 @@ pub fn serve(input: impl Read + Send + 'static, output: impl Write + Send) -> Re
     on_stack(stack_bytes, move || {
         let mut runners = Vec::with_capacity(components.len());
         for (component, runner) in components.into_iter().zip(&hello.runners) {
-            runners.push(CodeRunner::of(
-                component,
-                &runner.spec(),
-                &Services::default(),
-            )?);
+            let spec = runner.spec();
+            let mut runner = CodeRunner::of(component, &spec, &Services::default())?;
+            runner.prepare();
+            runners.push(runner);
         }
         wire::send(&mut output, &Ready { confinement }).map_err(Error::Pipe)?;
         work(&runners, requests(input), &mut output)
@@ -68,19 +67,11 @@ fn work(
     requests: mpsc::Receiver<Request>,
     output: &mut impl Write,
 ) -> Result<(), Error> {
-    loop {
-        // Before the next program is there: its instance is ready then.
-        for runner in runners {
-            if let Err(failure) = runner.prepare() {
-                tracing::debug!("no instance ahead of need: {failure}");
-            }
-        }
-        let Ok(request) = requests.recv() else {
-            return Ok(());
-        };
+    for request in requests {
         let reply = answer(runners, &request);
         wire::send(output, &reply).map_err(Error::Pipe)?;
     }
+    Ok(())
 }
 
 fn answer(runners: &[CodeRunner], request: &Request) -> Reply {
