@@ -1,5 +1,8 @@
 //! Does the job learn? Slow: `cargo xtask deep` runs it.
 
+#[cfg(target_os = "linux")]
+mod memory;
+
 use rlhf_test_support::{Workspace, component, rlhf};
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! How much memory training and decoding take, from a model's shape alone: what `--dry-run` says
-//! before anything is loaded. The benchmark `training` holds it against the peak that was
-//! measured.
+//! before anything is loaded. `tests/training/memory.rs` holds it against the peaks of
+//! runs, the benchmark `training` against that of a step.
 
 use super::head::chunk_rows;
 use super::spec::{Activation, NormKind, Residual, Spec};
@@ -35,6 +35,8 @@ pub struct Need {
     pub logits: usize,
     /// Keys and values of the rows that are decoded.
     pub cache: usize,
+    /// Models beside the one that is trained: its reference, its value model, the reward model.
+    pub others: usize,
 }
 
 impl Need {
@@ -47,12 +49,23 @@ impl Need {
             activations,
             logits,
             cache,
+            others,
         } = self;
-        weights + gradients + optimizer + activations + logits + cache
+        weights + gradients + optimizer + activations + logits + cache + others
     }
 }
 
 impl Trained<'_> {
+    /// What a training keeps from its first step to its last.
+    pub fn kept(&self) -> Need {
+        Need {
+            weights: self.weight_bytes(),
+            gradients: F32 * self.trained,
+            optimizer: 2 * F32 * self.trained,
+            ..Need::default()
+        }
+    }
+
     fn weight_bytes(&self) -> usize {
         F32 * self.trained + self.frozen_bytes * (self.weights - self.trained)
     }
@@ -70,13 +83,10 @@ impl Trained<'_> {
         // Before and behind the last norm, and the gradient of what the head sees.
         let ends = 3 * spec.hidden_size;
         Need {
-            weights: self.weight_bytes(),
-            gradients: F32 * self.trained,
-            optimizer: 2 * F32 * self.trained,
             activations: F32 * tokens * (kept + ends),
             // The states that a chunk is made of, and their gradients.
             logits: F32 * rows * (spec.vocab_size + 2 * spec.hidden_size),
-            cache: 0,
+            ..self.kept()
         }
     }
 

@@ -1,7 +1,7 @@
 //! How much memory a run will take, as far as its plan tells.
 
 use super::{Error, Plan, policy};
-use crate::config::Origin;
+use crate::config::{Method, Origin};
 use crate::models::memory::{Need, Trained};
 use crate::models::spec::Spec;
 use crate::rollout::ROWS_MAX;
@@ -11,8 +11,8 @@ use crate::tokenizer::Tokenizer;
 const TEXTS: usize = 64;
 
 /// What the process takes before any weight: the engine and the components it has compiled.
-/// Measured: 60 to 100 MB with the shipped metrics.
-const BASE: usize = 80_000_000;
+/// Measured: what the peaks of runs exceed the rest by, 37 to 52 MB with one metric.
+const BASE: usize = 45_000_000;
 
 impl Plan {
     /// The stage that takes the most, and how much it takes.
@@ -43,48 +43,114 @@ impl Plan {
             ..plain
         };
         let mut stages = Vec::new();
+        let pretrained = Origin::of(&config.model.base_model_name) == Origin::Pretrained;
+        let supervised = match pretrained {
+            true => adapted,
+            false => whole,
+        };
         let demonstrations = &self.examples.demonstrations;
-        if config.warm_up.steps > 0 && !demonstrations.is_empty() {
+        let method = self.method();
+        let warms_up = config.warm_up.steps > 0 && !demonstrations.is_empty();
+        if warms_up || method == Method::Sft {
             let prompt = longest(&mut demonstrations.iter().map(|d| d.prompt.as_str()))?;
             let response = longest(&mut demonstrations.iter().map(|d| d.response.as_str()))? + 1;
             let tokens = (prompt + response).min(config.training.max_length);
-            let rows = config.warm_up.batch_size.min(demonstrations.len());
-            let pretrained = Origin::of(&config.model.base_model_name) == Origin::Pretrained;
-            let model = if pretrained { adapted } else { whole };
+            let rows = match warms_up {
+                true => config.warm_up.batch_size,
+                false => config.training.batch_size,
+            };
+            let rows = rows.min(demonstrations.len());
+            let need = supervised.step(rows * tokens, rows * response.min(tokens));
             stages.push((
-                "warm-up",
-                model.step(rows * tokens, rows * response.min(tokens)),
+                if method == Method::Sft {
+                    "sft"
+                } else {
+                    "warm-up"
+                },
+                need,
             ));
         }
         let most = config.generation.max_new_tokens;
-        let (prompt, response, pairs) = match &self.examples.preferences {
-            Some((pairs, _)) => {
-                let responses = pairs.iter().flat_map(|p| [&p.chosen, &p.rejected]);
-                (
-                    longest(&mut pairs.iter().map(|p| p.prompt.as_str()))?,
-                    longest(&mut responses.map(String::as_str))? + 1,
-                    pairs.len(),
-                )
-            }
-            None => {
-                let tasks = &self.examples.train_tasks;
-                let prompt = longest(&mut tasks.iter().map(|t| t.prompt.as_str()))?;
-                (prompt, most + 1, self.sampled_prompts())
-            }
+        let decoding = |model: &Trained, prompt: usize, rows: usize| {
+            let capacity = (prompt + most).min(spec.context);
+            let rows = rows.min(config.generation.batch_size).clamp(1, ROWS_MAX);
+            model.decoding(rows, capacity, config.generation.weights)
         };
-        let response = response.min(config.training.max_length);
-        let prompt = prompt.min(config.training.max_length - response);
-        let rows = config.training.batch_size.min(pairs.max(1));
-        let (tokens, targets) = (rows * (prompt + 2 * response), rows * 2 * response);
-        stages.push(("dpo", adapted.step(tokens, targets)));
-        let tasks = self.examples.eval_tasks.iter();
-        let prompt = longest(&mut tasks.map(|task| task.prompt.as_str()))?;
-        let rows = config.generation.batch_size.min(ROWS_MAX);
-        let capacity = (prompt + most).min(spec.context);
-        let need = plain.decoding(rows, capacity, config.generation.weights);
-        stages.push(("generation", need));
+        let tasks = &self.examples.train_tasks;
+        match (method, &self.examples.preferences) {
+            (Method::Sft, _) => (),
+            (Method::Dpo, pairs) => {
+                let (prompt, response, pairs) = match pairs {
+                    Some((pairs, _)) => {
+                        let responses = pairs.iter().flat_map(|p| [&p.chosen, &p.rejected]);
+                        (
+                            longest(&mut pairs.iter().map(|p| p.prompt.as_str()))?,
+                            longest(&mut responses.map(String::as_str))? + 1,
+                            pairs.len(),
+                        )
+                    }
+                    None => {
+                        let prompt = longest(&mut tasks.iter().map(|t| t.prompt.as_str()))?;
+                        (prompt, most + 1, self.sampled_prompts())
+                    }
+                };
+                let (prompt, response) = fitting(prompt, response, config.training.max_length);
+                let rows = config.training.batch_size.min(pairs.max(1));
+                let (tokens, targets) = (rows * (prompt + 2 * response), rows * 2 * response);
+                stages.push(("dpo", adapted.step(tokens, targets)));
+            }
+            (Method::Ppo | Method::Grpo | Method::Rloo, _) => {
+                let prompt = longest(&mut tasks.iter().map(|t| t.prompt.as_str()))?;
+                let (prompt, response) = fitting(prompt, most + 1, config.training.max_length);
+                let responses = config.rollout.prompts_per_step * config.rollout.samples_per_prompt;
+                let rows = config.training.batch_size.min(responses);
+                let step = adapted.step(rows * (prompt + response), rows * response);
+                let sampled = Need {
+                    gradients: step.gradients,
+                    optimizer: step.optimizer,
+                    ..decoding(&adapted, prompt, responses)
+                };
+                let others = self.others(method, &adapted)?;
+                for need in [step, sampled] {
+                    stages.push((method.name(), Need { others, ..need }));
+                }
+            }
+        }
+        let tasks = &self.examples.eval_tasks;
+        let prompt = longest(&mut tasks.iter().map(|task| task.prompt.as_str()))?;
+        stages.push(("generation", decoding(&plain, prompt, tasks.len())));
         let largest = stages.into_iter().max_by_key(|(_, need)| need.bytes());
         Ok(largest.expect("there is always generation"))
+    }
+
+    /// Bytes of the models that stand beside a policy that learns from its own responses.
+    fn others(&self, method: Method, policy: &Trained) -> Result<usize, Error> {
+        let config = &self.config;
+        let critic = match method {
+            // Its own copy of the policy, computed in f32.
+            Method::Ppo => {
+                let critic = Trained {
+                    frozen_bytes: 4,
+                    ..*policy
+                };
+                critic.kept().bytes()
+            }
+            _ => 0,
+        };
+        let held = match method {
+            Method::Ppo => config.ppo.kl_coefficient,
+            Method::Rloo => config.rloo.kl_coefficient,
+            _ => config.grpo.kl_coefficient,
+        };
+        let reference = match held != 0.0 && config.model.lora.rank == 0 {
+            true => 4 * policy.weights,
+            false => 0,
+        };
+        let reward_model = match &self.reward_model {
+            Some(folder) => 4 * crate::models::weights::count(folder)?,
+            None => 0,
+        };
+        Ok(critic + reference + reward_model)
     }
 
     /// One line of the plan.
@@ -100,6 +166,7 @@ impl Plan {
             ("activations", need.activations),
             ("logits", need.logits),
             ("keys and values", need.cache),
+            ("other models", need.others),
             ("program", BASE),
         ];
         let parts: Vec<String> = parts
@@ -113,6 +180,12 @@ impl Plan {
             parts.join(", ")
         )
     }
+}
+
+/// Tokens of a prompt and a response that are trained on: the prompt makes room.
+fn fitting(prompt: usize, response: usize, max_length: usize) -> (usize, usize) {
+    let response = response.min(max_length);
+    (prompt.min(max_length - response), response)
 }
 
 fn megabytes(bytes: usize) -> String {

@@ -153,7 +153,7 @@ impl Rlhf {
         let writer = thread::spawn(move || drop(pipe.write_all(&stdin)));
         let stdout = collect(child.stdout.take().expect("piped above"));
         let stderr = collect(child.stderr.take().expect("piped above"));
-        let status = wait(&mut child, start + self.timeout);
+        let (status, peak_bytes) = wait(&mut child, start + self.timeout);
         let stdout = stdout.join().expect("the reader doesn't panic");
         let stderr = stderr.join().expect("the reader doesn't panic");
         writer.join().expect("the writer doesn't panic");
@@ -163,6 +163,7 @@ impl Rlhf {
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
             elapsed: start.elapsed(),
+            peak_bytes,
             folder: self.folder,
         };
         assert!(
@@ -196,18 +197,31 @@ fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> 
     })
 }
 
-fn wait(child: &mut Child, deadline: Instant) -> Option<std::process::ExitStatus> {
+/// How it ended, if it did in time, and its peak.
+fn wait(child: &mut Child, deadline: Instant) -> (Option<std::process::ExitStatus>, Option<usize>) {
+    let mut peak = None;
     loop {
+        peak = peak_bytes(child.id()).or(peak);
         if let Some(status) = child.try_wait().expect("a child can be waited for") {
-            return Some(status);
+            return (Some(status), peak);
         }
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            return None;
+            return (None, peak);
         }
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The most memory that a living process has had so far, where the system tells.
+fn peak_bytes(process: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes * 1024)
 }
 
 /// How a call ended.
@@ -222,6 +236,8 @@ pub struct Run {
     pub stderr: String,
     /// From start to end.
     pub elapsed: Duration,
+    /// The most memory it had, in bytes, as seen every few milliseconds; Linux alone tells.
+    pub peak_bytes: Option<usize>,
     folder: PathBuf,
 }
 

@@ -127,6 +127,16 @@ impl Error {
     }
 }
 
+/// Number of weights that a model folder holds. None of them is read.
+///
+/// # Errors
+/// The folder holds none, or a file that is broken.
+pub fn count(folder: &Path) -> Result<usize, Error> {
+    let files = Files::open(folder)?;
+    let shapes = files.tensors.values().map(|place| &place.stored.shape);
+    Ok(shapes.map(|shape| shape.iter().product::<usize>()).sum())
+}
+
 /// The weight files of a model.
 pub(crate) struct Files {
     files: Vec<(PathBuf, File)>,
