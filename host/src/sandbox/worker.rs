@@ -39,9 +39,8 @@ pub fn serve(input: impl Read + Send + 'static, output: impl Write + Send) -> Re
         let mut runners = Vec::with_capacity(components.len());
         for (component, runner) in components.into_iter().zip(&hello.runners) {
             let spec = runner.spec();
-            let mut runner = CodeRunner::of(component, &spec, &Services::default())?;
-            runner.prepare();
-            runners.push(runner);
+            let runner = CodeRunner::of(component, &spec, &Services::default())?;
+            runners.push(runner.prepared());
         }
         wire::send(&mut output, &Ready { confinement }).map_err(Error::Pipe)?;
         work(&runners, requests(input), &mut output)
@@ -67,11 +66,19 @@ fn work(
     requests: mpsc::Receiver<Request>,
     output: &mut impl Write,
 ) -> Result<(), Error> {
-    for request in requests {
+    loop {
+        // Before the next program is there: its instance is ready then.
+        for runner in runners {
+            if let Err(failure) = runner.prepare() {
+                tracing::debug!("no instance ahead of need: {failure}");
+            }
+        }
+        let Ok(request) = requests.recv() else {
+            return Ok(());
+        };
         let reply = answer(runners, &request);
         wire::send(output, &reply).map_err(Error::Pipe)?;
     }
-    Ok(())
 }
 
 fn answer(runners: &[CodeRunner], request: &Request) -> Reply {
