@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::cpu::{self, Shared};
 use super::gemm::{View, product};
+use super::rounded::BLOCK;
 
 /// `x Wᵀ`: `x` `[M, K]`, `w` `[N, K]`, result `[M, N]`.
 pub fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
@@ -264,16 +265,69 @@ pub(super) fn skinny_columns(
     put: &impl Fn(usize, usize, f32),
 ) {
     assert!(x.len() == m * k && w.len() == n * k);
-    #[cfg(target_arch = "x86_64")]
-    if super::simd::level() == super::simd::Level::Avx512 {
-        // SAFETY: the instructions are there, and the slices have that many rows.
-        return unsafe { x86::skinny_block(m, n, k, x.as_ptr(), w.as_ptr(), put) };
+    if skinny_stored(m, n, k, x, Stored::F32(w), put) {
+        return;
     }
     for (column, weights) in w.chunks_exact(k).enumerate() {
         for (row, x) in x.chunks_exact(k).enumerate() {
             put(row, column, dot(x, weights));
         }
     }
+}
+
+/// Rows of a weight as they are stored.
+#[derive(Clone, Copy)]
+pub(super) enum Stored<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [u16]),
+    /// A row of `k` has `⌈k / BLOCK⌉` scales.
+    Int8 {
+        values: &'a [i8],
+        scales: &'a [f32],
+    },
+}
+
+/// Hands every dot product of `m` rows of `x` and `n` rows of `w`, all `k` long, to `put`; the
+/// products are those of the weights in f32, bit for bit. False, and nothing was done, where the
+/// processor has no kernel for that.
+#[inline]
+pub(super) fn skinny_stored(
+    m: usize,
+    n: usize,
+    k: usize,
+    x: &[f32],
+    w: Stored,
+    put: &impl Fn(usize, usize, f32),
+) -> bool {
+    assert!(x.len() == m * k);
+    #[cfg(target_arch = "x86_64")]
+    if super::simd::level() == super::simd::Level::Avx512 {
+        let x = x.as_ptr();
+        // SAFETY: the instructions are there, and the slices have that many rows.
+        unsafe {
+            match w {
+                Stored::F32(w) => {
+                    assert!(w.len() == n * k);
+                    let w = x86::Weights::new(w.as_ptr().cast(), k);
+                    x86::skinny_block::<{ x86::F32 }>(m, n, x, w, put);
+                }
+                Stored::Bf16(w) => {
+                    assert!(w.len() == n * k);
+                    let w = x86::Weights::new(w.as_ptr().cast(), k);
+                    x86::skinny_block::<{ x86::BF16 }>(m, n, x, w, put);
+                }
+                Stored::Int8 { values, scales } => {
+                    assert!(values.len() == n * k && scales.len() == n * k.div_ceil(BLOCK));
+                    let mut w = x86::Weights::new(values.as_ptr().cast(), k);
+                    w.scales = scales.as_ptr();
+                    x86::skinny_block::<{ x86::INT8 }>(m, n, x, w, put);
+                }
+            }
+        }
+        return true;
+    }
+    let _ = (n, w, put);
+    false
 }
 
 simd! {
@@ -284,38 +338,63 @@ simd! {
 mod x86 {
     use std::arch::x86_64::*;
 
+    use super::BLOCK;
+
     /// Rows of `x` at a time: with two columns, sixteen sums stay in registers.
     const ROWS: usize = 8;
 
-    /// Hands every dot product of `m` rows of `x` and `n` rows of `w`, all `k` long, to `put`.
+    /// How weights are stored; a parameter of the kernel, which is compiled for each.
+    pub(super) const F32: u8 = 0;
+    pub(super) const BF16: u8 = 1;
+    pub(super) const INT8: u8 = 2;
+
+    /// Rows of `k` weights.
+    #[derive(Clone, Copy)]
+    pub(super) struct Weights {
+        data: *const u8,
+        /// Of `INT8` alone.
+        pub scales: *const f32,
+        k: usize,
+    }
+
+    impl Weights {
+        pub fn new(data: *const u8, k: usize) -> Self {
+            Self {
+                data,
+                scales: std::ptr::null(),
+                k,
+            }
+        }
+    }
+
+    /// Hands every dot product of `m` rows of `x` and `n` rows of `w` to `put`.
     ///
     /// # Safety
     /// AVX-512 is there, and the pointers cover that much.
-    #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn skinny_block(
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    pub(super) unsafe fn skinny_block<const STORED: u8>(
         m: usize,
         n: usize,
-        k: usize,
         x: *const f32,
-        w: *const f32,
+        w: Weights,
         put: &impl Fn(usize, usize, f32),
     ) {
         let mut column = 0;
         while column < n {
             let columns = 2.min(n - column);
+            // A lone column is paired with itself; the second result is dropped.
+            let pair = [column, column + columns - 1];
             let mut row = 0;
             while row < m {
                 let rows = ROWS.min(m - row);
                 // SAFETY: the rows and columns are there.
                 let sums = unsafe {
-                    let (x, w) = (x.add(row * k), w.add(column * k));
-                    // A lone column is paired with itself; the second result is dropped.
-                    let other = w.add((columns - 1) * k);
+                    let x = x.add(row * w.k);
                     match rows {
-                        8 => dots::<8>(k, x, w, other),
-                        4..8 => dots::<4>(k, x, w, other),
-                        2..4 => dots::<2>(k, x, w, other),
-                        _ => dots::<1>(k, x, w, other),
+                        8 => dots::<8, STORED>(x, w, pair),
+                        4..8 => dots::<4, STORED>(x, w, pair),
+                        2..4 => dots::<2, STORED>(x, w, pair),
+                        _ => dots::<1, STORED>(x, w, pair),
                     }
                 };
                 let done = match rows {
@@ -337,20 +416,24 @@ mod x86 {
 
     /// `R` rows against two columns; each sum has the same order whatever `R` is.
     #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn dots<const R: usize>(
-        k: usize,
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn dots<const R: usize, const STORED: u8>(
         x: *const f32,
-        w0: *const f32,
-        w1: *const f32,
+        w: Weights,
+        [first, second]: [usize; 2],
     ) -> [[f32; 2]; ROWS] {
+        let k = w.k;
         let mut sums = [[_mm512_setzero_ps(); 2]; R];
         let whole = k / 16 * 16;
         let tail: __mmask16 = ((1u32 << (k - whole)) - 1) as u16;
         // SAFETY: the caller's promise; masked lanes are not read.
         unsafe {
             for at in (0..whole).step_by(16) {
-                let (a, b) = (_mm512_loadu_ps(w0.add(at)), _mm512_loadu_ps(w1.add(at)));
+                // The next two columns. The processor's own prefetching learns a column's stream
+                // about when it ends; a hint behind the last column is no access.
+                hint::<STORED>(w, first + 2, at);
+                hint::<STORED>(w, second + 2, at);
+                let (a, b) = (load::<STORED>(w, first, at), load::<STORED>(w, second, at));
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let x = _mm512_loadu_ps(x.add(row * k + at));
                     sums[0] = _mm512_fmadd_ps(x, a, sums[0]);
@@ -358,10 +441,10 @@ mod x86 {
                 }
             }
             if tail != 0 {
-                let load = |from: *const f32| _mm512_maskz_loadu_ps(tail, from.add(whole));
-                let (a, b) = (load(w0), load(w1));
+                let a = load_tail::<STORED>(w, first, whole, tail);
+                let b = load_tail::<STORED>(w, second, whole, tail);
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = load(x.add(row * k));
+                    let x = _mm512_maskz_loadu_ps(tail, x.add(row * k + whole));
                     sums[0] = _mm512_fmadd_ps(x, a, sums[0]);
                     sums[1] = _mm512_fmadd_ps(x, b, sums[1]);
                 }
@@ -372,6 +455,86 @@ mod x86 {
             *out = [_mm512_reduce_add_ps(sums[0]), _mm512_reduce_add_ps(sums[1])];
         }
         out
+    }
+
+    /// Sixteen weights of a row.
+    ///
+    /// # Safety
+    /// They are there.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load<const STORED: u8>(w: Weights, row: usize, at: usize) -> __m512 {
+        let index = row * w.k + at;
+        // SAFETY: the caller's promise.
+        unsafe {
+            match STORED {
+                F32 => _mm512_loadu_ps(w.data.cast::<f32>().add(index)),
+                BF16 => widen_bf16(_mm256_loadu_si256(w.data.add(2 * index).cast())),
+                _ => widen_int8(_mm_loadu_si128(w.data.add(index).cast()), scale(w, row, at)),
+            }
+        }
+    }
+
+    /// As [`load`], of the row's last weights those that `tail` has.
+    ///
+    /// # Safety
+    /// They are there.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load_tail<const STORED: u8>(
+        w: Weights,
+        row: usize,
+        at: usize,
+        tail: __mmask16,
+    ) -> __m512 {
+        let index = row * w.k + at;
+        // SAFETY: the caller's promise; masked lanes are not read.
+        unsafe {
+            match STORED {
+                F32 => _mm512_maskz_loadu_ps(tail, w.data.cast::<f32>().add(index)),
+                BF16 => widen_bf16(_mm256_maskz_loadu_epi16(tail, w.data.add(2 * index).cast())),
+                _ => widen_int8(
+                    _mm_maskz_loadu_epi8(tail, w.data.add(index).cast()),
+                    scale(w, row, at),
+                ),
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn widen_bf16(bits: __m256i) -> __m512 {
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn widen_int8(values: __m128i, scale: f32) -> __m512 {
+        let values = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(values));
+        _mm512_mul_ps(values, _mm512_set1_ps(scale))
+    }
+
+    /// The scale of a row's block.
+    ///
+    /// # Safety
+    /// It is there.
+    #[inline]
+    unsafe fn scale(w: Weights, row: usize, at: usize) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { *w.scales.add(row * w.k.div_ceil(BLOCK) + at / BLOCK) }
+    }
+
+    /// Hints that sixteen weights are read soon.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn hint<const STORED: u8>(w: Weights, row: usize, at: usize) {
+        let bytes = match STORED {
+            F32 => 4,
+            BF16 => 2,
+            _ => 1,
+        };
+        let at = w.data.wrapping_add(bytes * (row * w.k + at));
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
     }
 }
 

@@ -2,15 +2,15 @@
 //!
 //! A token's forward reads every weight once and does little with it: on a CPU its time is that
 //! of the memory. bf16 halves it and int8 quarters it. Products are the ones of f32 with the
-//! rounded weights, bit for bit: a few rows of the weight are widened into the first-level cache,
-//! and the kernel of `matmul.rs` does the rest.
+//! rounded weights, bit for bit: the kernel of `matmul.rs` widens them in its registers, or finds
+//! them widened row by row where the processor lacks AVX-512.
 
 use candle_core::{Result, Tensor};
 use half::bf16;
 use rayon::prelude::*;
 
 use super::cpu::{self, Shared};
-use super::matmul::{SKINNY_ROWS_MAX, SKINNY_TASK, skinny_columns};
+use super::matmul::{SKINNY_ROWS_MAX, SKINNY_TASK, Stored, skinny_columns, skinny_stored};
 
 /// How a rounded weight is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,33 +137,48 @@ impl Rounded {
         }
     }
 
+    /// Rows as they are stored.
+    fn rows(&self, rows: std::ops::Range<usize>) -> Stored<'_> {
+        let weights = rows.start * self.k..rows.end * self.k;
+        match &self.data {
+            Data::Bf16(values) => Stored::Bf16(&values[weights]),
+            Data::Int8 { values, scales } => {
+                let blocks = self.k.div_ceil(BLOCK);
+                Stored::Int8 {
+                    values: &values[weights],
+                    scales: &scales[rows.start * blocks..rows.end * blocks],
+                }
+            }
+        }
+    }
+
     fn product(&self, m: usize, x: &[f32], y: &mut [f32], add: bool) {
         let (n, k) = (self.n, self.k);
         let out = Shared::new(y);
-        let task = |number: usize, wide: &mut Vec<f32>| {
-            wide.resize(2 * k, 0.0);
+        let task = |number: usize| {
             let first = number * SKINNY_TASK;
             let last = (first + SKINNY_TASK).min(n);
-            // Two columns at a time, as the kernel takes them.
-            for column in (first..last).step_by(2) {
-                let columns = 2.min(last - column);
-                for i in 0..columns {
-                    self.widen(column + i, &mut wide[i * k..(i + 1) * k]);
-                }
-                skinny_columns(m, columns, k, x, &wide[..columns * k], &|row, i, sum| {
-                    // SAFETY: this task alone has these columns.
-                    let y = unsafe { &mut out.slice(row * n + column + i, 1)[0] };
-                    *y = if add { *y + sum } else { sum };
+            let put = |row: usize, column: usize, sum: f32| {
+                // SAFETY: this task alone has these columns.
+                let y = unsafe { &mut out.slice(row * n + first + column, 1)[0] };
+                *y = if add { *y + sum } else { sum };
+            };
+            if skinny_stored(m, last - first, k, x, self.rows(first..last), &put) {
+                return;
+            }
+            let mut wide = vec![0.0; k];
+            for column in first..last {
+                self.widen(column, &mut wide);
+                skinny_columns(m, 1, k, x, &wide, &|row, _, sum| {
+                    put(row, column - first, sum);
                 });
             }
         };
         let tasks = n.div_ceil(SKINNY_TASK);
         if m * n * k < 1 << 16 {
-            let mut wide = Vec::new();
-            (0..tasks).for_each(|number| task(number, &mut wide));
+            (0..tasks).for_each(task);
         } else {
-            let tasks = (0..tasks).into_par_iter();
-            tasks.for_each_init(Vec::new, |wide, number| task(number, wide));
+            (0..tasks).into_par_iter().for_each(task);
         }
     }
 }
