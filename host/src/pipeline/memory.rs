@@ -1,7 +1,9 @@
 //! How much memory a run will take, as far as its plan tells.
 
 use super::{Error, Plan, policy};
-use crate::config::Origin;
+use crate::config::generation::Weights;
+use crate::config::ppo::ValueBackbone;
+use crate::config::{Method, Origin};
 use crate::models::memory::{Need, Trained};
 use crate::models::spec::Spec;
 use crate::rollout::ROWS_MAX;
@@ -57,6 +59,12 @@ impl Plan {
             ));
         }
         let most = config.generation.max_new_tokens;
+        if self.method.learns_from_rewards() {
+            let tasks = self.examples.train_tasks.iter();
+            let prompt = longest(&mut tasks.map(|task| task.prompt.as_str()))?;
+            let need = self.on_policy_need(&plain, &adapted, prompt);
+            stages.push((self.method.name(), need));
+        }
         let (prompt, response, pairs) = match &self.examples.preferences {
             Some((pairs, _)) => {
                 let responses = pairs.iter().flat_map(|p| [&p.chosen, &p.rejected]);
@@ -76,7 +84,9 @@ impl Plan {
         let prompt = prompt.min(config.training.max_length - response);
         let rows = config.training.batch_size.min(pairs.max(1));
         let (tokens, targets) = (rows * (prompt + 2 * response), rows * 2 * response);
-        stages.push(("dpo", adapted.step(tokens, targets)));
+        if self.method == Method::Dpo {
+            stages.push(("dpo", adapted.step(tokens, targets)));
+        }
         let tasks = self.examples.eval_tasks.iter();
         let prompt = longest(&mut tasks.map(|task| task.prompt.as_str()))?;
         let rows = config.generation.batch_size.min(ROWS_MAX);
@@ -85,6 +95,42 @@ impl Plan {
         stages.push(("generation", need));
         let largest = stages.into_iter().max_by_key(|(_, need)| need.bytes());
         Ok(largest.expect("there is always generation"))
+    }
+
+    /// Of learning from rewards: policy, reference and value model are there at once, and
+    /// responses are sampled beside them.
+    fn on_policy_need(&self, plain: &Trained, adapted: &Trained, prompt: usize) -> Need {
+        let config = &self.config;
+        let most = config.generation.max_new_tokens;
+        let capacity = (prompt + most).min(plain.spec.context);
+        let responses = config.rollout.prompts_per_step * config.rollout.samples_per_prompt;
+        let rows = config.training.batch_size.min(responses);
+        let step = adapted.step(rows * capacity, rows * most);
+        let rows = config.generation.batch_size.min(ROWS_MAX).min(responses);
+        let decoding = adapted.decoding(rows, capacity, config.generation.weights);
+        let held = match self.method {
+            Method::Ppo => config.ppo.kl_coefficient,
+            Method::Grpo => config.grpo.kl_coefficient,
+            _ => config.rloo.kl_coefficient,
+        };
+        let mut need = match step.activations + step.logits {
+            updating if updating > decoding.activations + decoding.logits + decoding.cache => step,
+            _ => Need {
+                gradients: step.gradients,
+                optimizer: step.optimizer,
+                ..decoding
+            },
+        };
+        // With adapters the reference is their absence.
+        if held > 0.0 && config.model.lora.rank == 0 {
+            need.weights += plain.decoding(0, 0, Weights::F32).weights;
+        }
+        if self.method == Method::Ppo && config.ppo.value_backbone == ValueBackbone::Own {
+            need.weights += step.weights;
+            need.gradients += step.gradients;
+            need.optimizer += step.optimizer;
+        }
+        need
     }
 
     /// One line of the plan.

@@ -1,7 +1,8 @@
 //! Supervised warm-up: the model learns to say the demonstrated responses.
 //!
 //! The loss is the mean of `−logprob` over the response tokens of a step; prompts are not
-//! learnt.
+//! learnt. A batch holds its sequences one after another, each attending to itself alone: nothing
+//! is padded, so there is nothing that packing several into one row could save.
 
 use super::minibatch::{Demonstration, demonstrations};
 use super::{Error, Outcome, Run, Stats, Task};
