@@ -31,6 +31,8 @@ pub enum Purpose {
     Minibatches = 21,
     /// Initial weights of a value model's head.
     ValueHead = 22,
+    /// Which prompts take the place of those that teach nothing.
+    Resampling = 23,
     /// Which human logits training hides.
     HumanLogits = 30,
     /// Which prompts are held out together.

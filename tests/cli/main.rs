@@ -24,6 +24,7 @@ fn plugins() -> std::path::PathBuf {
         "adapter-csv",
         "adapter-json",
         "adapter-parquet",
+        "shaper-format",
         "shaper-length",
         "shaper-targets",
         "runner-python",
@@ -248,6 +249,9 @@ steps = 2
 metric = \"bleu\"
 prompts_max = 60
 margin_min = 0.0
+[rollout]
+prompts_per_step = 4
+samples_per_prompt = 4
 [evaluation]
 tasks_max = 20
 bootstrap_samples = 100
@@ -258,28 +262,25 @@ bootstrap_samples = 100
 fn the_job_runs_and_repeats() {
     let workspace = Workspace::new();
     workspace.write("small.toml", SMALL);
-    let run = |folder: &str, seed: &str| {
-        call(
-            &workspace,
-            &[
-                "--mode",
-                "fast",
-                "--config",
-                "small.toml",
-                "--output-dir",
-                folder,
-                "--seed",
-                seed,
-            ],
-        )
-        .expect_code(0)
+    let run = |folder: &str, seed: &str, more: &[&str]| {
+        let arguments = [
+            "--mode",
+            "fast",
+            "--config",
+            "small.toml",
+            "--output-dir",
+            folder,
+            "--seed",
+            seed,
+        ];
+        call(&workspace, &[&arguments, more].concat()).expect_code(0)
     };
-    let first = run("first", "1");
+    let first = run("first", "1", &[]);
     for part in [
         "before warm-up",
         "after warm-up",
-        "after dpo",
-        "held-out accuracy",
+        "after ppo",
+        "ppo (2 steps, 32 responses)",
         "targets",
         "bertscore              not computed: plugin",
     ] {
@@ -307,8 +308,15 @@ fn the_job_runs_and_repeats() {
     ] {
         assert!(workspace.join(file).is_file(), "{file} is missing");
     }
-    run("again", "1");
-    run("other", "2");
+    run("again", "1", &[]);
+    run("other", "2", &[]);
+    let dpo = run("dpo-first", "1", &["--method", "dpo"]);
+    assert!(
+        dpo.stdout.contains("after dpo") && dpo.stdout.contains("held-out accuracy"),
+        "{}",
+        dpo.stdout
+    );
+    run("dpo-again", "1", &["--method", "dpo"]);
     let bytes = |name: &str| std::fs::read(workspace.join(name)).expect(name);
     for file in [
         "summary.json",
@@ -324,6 +332,10 @@ fn the_job_runs_and_repeats() {
         assert!(
             first != bytes(&format!("other/{file}")),
             "{file} is the same for two seeds"
+        );
+        assert!(
+            bytes(&format!("dpo-first/{file}")) == bytes(&format!("dpo-again/{file}")),
+            "{file} of DPO differs for one seed"
         );
     }
     let summary: serde_json::Value =
@@ -483,7 +495,7 @@ fn dry_run_and_inspection() {
     .expect_stdout("evaluation 256 held-out tasks")
     .expect_stdout("all of them trained")
     .expect_stdout("memory     at most ")
-    .expect_stdout(" MB, in warm-up: weights ");
+    .expect_stdout(" MB, in ppo: weights ");
     assert!(!workspace.join("out").exists());
     let lora = [
         "--mode",

@@ -4,22 +4,16 @@
 use std::path::Path;
 
 use rlhf_test_support::{Run, Workspace};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{SMALL, call};
 
-/// Steps of a few responses, with a checkpoint after every second one.
-const MORE: &str = "\
-[rollout]
-prompts_per_step = 4
-samples_per_prompt = 4
-";
-
+/// A checkpoint after every second step.
 fn settings(workspace: &Workspace, warm_up: usize) {
     let small = SMALL
         .replace("steps = 2\n", "steps = 6\nsave_steps = 2\nbatch_size = 8\n")
         .replace("steps = 30", &format!("steps = {warm_up}"));
-    workspace.write("small.toml", small + MORE);
+    workspace.write("small.toml", small);
 }
 
 fn train(workspace: &Workspace, method: &str, folder: &str, more: &[&str]) -> Run {
@@ -109,4 +103,204 @@ fn supervised_training_goes_on() {
     train(&workspace, "sft", "none", &["--resume"])
         .expect_code(2)
         .expect_stderr("`none` holds no run");
+}
+
+fn rows(workspace: &Workspace, file: &str, stage: &str) -> Vec<Value> {
+    let text = workspace.read(file);
+    let rows = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("it is JSON"));
+    rows.filter(|row| row["stage"] == stage).collect()
+}
+
+/// The Python project's format: people like what returns and dislike what prints.
+fn feedback(workspace: &Workspace) {
+    let rows: Vec<Value> = (0..40)
+        .map(|i| {
+            let good = i % 2 == 0;
+            json!({
+                "prompt": format!("# A function f{}(x) that adds {0}.", i / 2),
+                "response": match good {
+                    true => format!("def f{}(x):\n    return x + {0}", i / 2),
+                    false => format!("print({})", i / 2),
+                },
+                "rating": if good { 5.0 } else { 1.0 },
+                "logits": if good { [2.0, 0.0] } else { [-1.0, 1.0] },
+            })
+        })
+        .collect();
+    workspace.write("feedback.json", json!(rows).to_string());
+}
+
+/// Would catch human feedback that trains no reward model, a model that has no share in the reward
+/// (or not the one that was asked for), and one that is trained again when the run goes on.
+#[test]
+fn human_feedback_becomes_a_part_of_the_reward() {
+    let workspace = Workspace::new();
+    settings(&workspace, 30);
+    let small = workspace.read("small.toml");
+    workspace.write(
+        "small.toml",
+        small + "[reward_model]\nfeedback_weight = 0.25\nclip = 0.5\n",
+    );
+    feedback(&workspace);
+    let run = |folder: &str, more: &[&str]| {
+        // No method is named: there is a reward, so it is PPO.
+        let arguments = [
+            "--mode",
+            "fast",
+            "--config",
+            "small.toml",
+            "--plugin",
+            "bleu,weight=1",
+            "--human-feedback-path",
+            "feedback.json",
+            "--output-dir",
+            folder,
+        ];
+        call(&workspace, &[&arguments, more].concat()).expect_code(0)
+    };
+    run("none", &["--dry-run"])
+        .expect_stdout("reward     a model, trained on 40 ratings from the policy")
+        .expect_stdout("rewarded by 0.25 the reward model + 0.75 (bleu)");
+    let first = run("whole", &[]);
+    assert!(
+        first
+            .stdout
+            .contains("reward model (builtin:tiny-code: 48 examples trained, 4 pairs held out)"),
+        "{}",
+        first.stdout
+    );
+    assert!(
+        workspace
+            .join("whole/reward-model/model.safetensors")
+            .is_file()
+    );
+    assert!(!rows(&workspace, "whole/metrics.jsonl", "reward model").is_empty());
+    for row in rows(&workspace, "whole/completions.jsonl", "ppo") {
+        let part = |name: &str| row["parts"][name]["value"].as_f64().expect("a number");
+        let human = part("reward_model").clamp(-0.5, 0.5);
+        let expected = 0.25 * human + 0.75 * part("bleu");
+        let found = row["reward"].as_f64().expect("a number");
+        assert!((found - expected).abs() < 1e-12, "{row}");
+    }
+    let curves = rows(&workspace, "whole/metrics.jsonl", "ppo");
+    for tag in ["rewards/reward_model", "rewards/bleu", "rewards/total"] {
+        assert!(curves.iter().all(|row| row[tag].is_number()), "{tag}");
+    }
+    for part in ["reward_model", "bleu"] {
+        let times = rows(&workspace, "whole/reward-times.jsonl", "ppo");
+        let of_part: Vec<&Value> = times.iter().filter(|row| row["part"] == part).collect();
+        assert_eq!(of_part.len(), 6, "{part}");
+        assert!(of_part[0]["ms_per_response"].as_f64() > Some(0.0));
+    }
+    run("cut", &[]);
+    for gone in ["checkpoint-6", "final"] {
+        std::fs::remove_dir_all(workspace.path().join("cut").join(gone)).expect("it was there");
+    }
+    let again = run("cut", &["--resume"]);
+    assert!(
+        !again.stderr.contains("reward model: 0/"),
+        "{}",
+        again.stderr
+    );
+    same(&workspace, "whole", "cut");
+    // A model that is nowhere is missed before any work.
+    let arguments = [
+        "--mode",
+        "fast",
+        "--human-feedback-path",
+        "feedback.json",
+        "--reward-model-name",
+        "nowhere",
+        "--output-dir",
+        "none",
+    ];
+    call(&workspace, &arguments)
+        .expect_code(2)
+        .expect_stderr("human feedback trains a reward model, and model `nowhere` is not a folder");
+    assert!(!workspace.join("none").exists());
+}
+
+/// Would catch preferences that are not learned as they are where nobody named a reward, and a
+/// reward that is forgotten for them.
+#[test]
+fn preferences_alone_mean_dpo() {
+    let workspace = Workspace::new();
+    let pairs: String = (0..20)
+        .map(|i| format!("say {i},return {i},print({i})\n"))
+        .collect();
+    workspace.write("pairs.csv", format!("prompt,chosen,rejected\n{pairs}"));
+    let plan = |more: &[&str], expected: &str| {
+        let arguments = [
+            "--mode",
+            "fast",
+            "--train-data-path",
+            "pairs.csv",
+            "--dry-run",
+        ];
+        call(&workspace, &[&arguments, more].concat())
+            .expect_code(0)
+            .expect_stdout(expected);
+    };
+    plan(&[], "dpo        16 pairs from the data, 4 held out");
+    plan(&["--plugin", "bleu"], "dpo        16 pairs");
+    plan(
+        &["--plugin", "bleu,weight=1"],
+        "ppo        4 responses to each of 32 prompts a step (of 16), rewarded by bleu",
+    );
+}
+
+/// Would catch a reward that gives full marks to what is known to be bad and goes on: here the
+/// tests check nothing, and here what counts as bad is right.
+#[test]
+fn a_canary_that_passes_ends_the_run() {
+    let workspace = Workspace::new();
+    settings(&workspace, 0);
+    let tasks: Vec<String> = (0..12)
+        .map(|i| {
+            let row = json!({
+                "prompt": format!("# A function f{i}().\n"),
+                "reference": format!("def f{i}():\n    return {i}"),
+                "tests": ["assert True"],
+            });
+            row.to_string()
+        })
+        .collect();
+    workspace.write("tasks.jsonl", tasks.join("\n"));
+    let run = |plugin: &str, more: &[&str]| {
+        let arguments = [
+            "--mode",
+            "fast",
+            "--config",
+            "small.toml",
+            "--train-data-path",
+            "tasks.jsonl",
+            "--plugin",
+            plugin,
+            "--output-dir",
+            "out",
+            "--overwrite",
+        ];
+        call(&workspace, &[&arguments, more].concat())
+    };
+    let tests = "unit-tests,weight=1,grant=sandbox";
+    run(tests, &[])
+        .expect_code(3)
+        .expect_stderr("`unit-tests` gives 1, its best, to a response that is known to be bad")
+        .expect_stderr("hint: a policy would learn to write the same");
+    // The references themselves, called bad.
+    let canaries: String = (0..12)
+        .map(|i| format!("# A function f{i}().,\"def f{i}():\n    return {i}\"\n"))
+        .collect();
+    workspace.write("canaries.csv", format!("prompt,response\n{canaries}"));
+    let small = workspace.read("small.toml");
+    let with = |more: &str| workspace.write("small.toml", format!("{more}\n{small}"));
+    with("[data]\ncanary_path = \"canaries.csv\"");
+    let run = |expected: i32| run("exact-match,weight=1", &[]).expect_code(expected);
+    run(3)
+        .expect_stderr("`exact-match` gives 1, its best, to a response that is known to be bad")
+        .expect_stderr("/canary ");
+    workspace.write("canaries.csv", "prompt,response\nx,y\n");
+    run(2).expect_stderr("canaries `canaries.csv`: no task has the prompt `x`");
 }

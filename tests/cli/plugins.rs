@@ -237,6 +237,8 @@ fn reward_shapers_rank_the_models_samples() {
     let arguments = [
         "--mode",
         "fast",
+        "--method",
+        "dpo",
         "--steps",
         "2",
         "--eval-tasks",

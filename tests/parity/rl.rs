@@ -1,9 +1,12 @@
-//! Formulas of PPO and GRPO against TRL's (1.10 and 1.16).
+//! Formulas of PPO and GRPO against TRL's (1.10 and 1.16, running moments 0.11.4).
 
 use rlhf::config::grpo::{AdvantageScale, Aggregation};
 use rlhf::config::ppo::KlEstimator;
+use rlhf::config::rollout::RewardNormalisation;
+use rlhf::ops::cross_entropy::{target_logprobs, target_logprobs_entropy_backward};
 use rlhf::rollout::kl::token_rewards;
 use rlhf::trainer::grpo::loss::{group_advantages, token};
+use rlhf::trainer::on_policy::moments::RunningMoments;
 use rlhf::trainer::ppo::gae::{Discount, Mean, gae, whiten};
 use rlhf::trainer::ppo::loss::{Clipped, policy, value};
 
@@ -193,6 +196,70 @@ fn ppo_losses_match_trl() {
             let expected = floats(&golden.value["outputs"]["grad_new_logits"][i][t]);
             all_near(&found, &expected, "logit gradients");
             at += 1;
+        }
+    }
+}
+
+// Would catch a bonus of another sign or size, and an entropy of something else than the softmax.
+#[test]
+fn entropies_match_trl() {
+    let (ppo, golden) = (Golden::read(), json("training/rl-entropy.json"));
+    let coefficient = golden["coefficient"].as_f64().expect("a number");
+    let tokens: usize = ppo.lengths.iter().sum();
+    let slope = (-coefficient / tokens as f64) as f32;
+    let mut sum = 0.0;
+    for (i, length) in ppo.lengths.iter().enumerate() {
+        let logits: Vec<f64> = ppo.value["inputs"]["new_logits"][i]
+            .as_array()
+            .expect("tokens")
+            .iter()
+            .take(*length)
+            .flat_map(floats)
+            .collect();
+        let width = logits.len() / length;
+        let logits = Tensor::from_vec(singles(&logits), (*length, width), &Device::Cpu);
+        let logits = logits.expect("a tensor");
+        let ids = vec![0; *length];
+        let (_, lse) = target_logprobs(&logits, &ids).expect("computes");
+        let none = vec![0.0; *length];
+        let slopes = vec![slope; *length];
+        let (gradient, entropies) =
+            target_logprobs_entropy_backward(logits, &lse, &ids, &none, &slopes).expect("computes");
+        let entropies: Vec<f64> = entropies.into_iter().map(f64::from).collect();
+        let expected = floats(&golden["per_token"][i]);
+        all_near(&entropies, &expected[..*length], "entropies");
+        sum += entropies.iter().sum::<f64>();
+        for (t, row) in gradient.to_vec2::<f32>().expect("f32").iter().enumerate() {
+            let expected = floats(&golden["grad_new_logits"][i][t]);
+            for (found, expected) in row.iter().zip(expected) {
+                let error = (f64::from(*found) - expected).abs();
+                assert!(error < 1e-8, "gradient: {found} for {expected}");
+            }
+        }
+    }
+    near(
+        sum / tokens as f64,
+        ppo.output("entropy_masked_mean"),
+        "mean entropy",
+    );
+}
+
+// Would catch a deviation of the batch in place of all so far, and a mean taken away unasked.
+#[test]
+fn running_moments_match_trl() {
+    let golden = json("training/rl-running-moments.json");
+    for (how, key) in [
+        (RewardNormalisation::Scale, "scaled"),
+        (RewardNormalisation::Standardise, "standardised"),
+    ] {
+        let mut moments = RunningMoments::default();
+        for batch in golden["batches"].as_array().expect("batches") {
+            let mut rewards = floats(&batch["rewards"]);
+            moments.normalise(&mut rewards, how);
+            let number = |key: &str| batch[key].as_f64().expect("a number");
+            near(moments.mean, number("mean"), "mean");
+            near(moments.deviation(), number("std"), "deviation");
+            all_near(&rewards, &floats(&batch[key]), key);
         }
     }
 }

@@ -111,7 +111,7 @@ fn a_reward_shaper() {
             .env("RLHF_PLUGIN_PATH", shipped())
             .run()
             .expect_code(0)
-            .expect_stdout("ranked by my-reward-shaper");
+            .expect_stdout("rewarded by my-reward-shaper");
     });
 }
 

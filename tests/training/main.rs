@@ -6,12 +6,12 @@ mod memory;
 use rlhf_test_support::{Workspace, component, rlhf};
 use serde_json::Value;
 
-/// Would catch a change after which `--mode fast` no longer learns: on each of
+/// Would catch a change after which `--mode fast --method dpo` no longer learns: on each of
 /// three seeds, warm-up and DPO each raise the held-out BLEU by more than the
 /// intervals could explain, and the held-out preference accuracy rises.
 #[test]
 #[ignore = "three runs of a minute each; `cargo xtask deep` has the time"]
-fn fast_mode_learns_on_three_seeds() {
+fn own_preferences_teach_on_three_seeds() {
     let workspace = Workspace::new();
     let bleu = component("metric-bleu");
     component("metric-codebleu");
@@ -19,7 +19,8 @@ fn fast_mode_learns_on_three_seeds() {
     for seed in ["1", "2", "3"] {
         let run = rlhf!(&workspace)
             .env("RLHF_PLUGIN_PATH", plugins)
-            .args(["--mode", "fast", "--seed", seed, "--output-dir", seed])
+            .args(["--mode", "fast", "--method", "dpo", "--seed", seed])
+            .args(["--output-dir", seed])
             .timeout(std::time::Duration::from_secs(900))
             .run()
             .expect_code(0);
@@ -61,8 +62,8 @@ fn fast_mode_learns_on_three_seeds() {
     }
 }
 
-/// Would catch a change after which rewards no longer teach: on each of three seeds, PPO with
-/// executed tests as its reward starts from a warm-up that passes 15 to 40 % of the held-out
+/// Would catch a change after which `--mode fast` no longer learns from rewards: on each of three
+/// seeds, PPO with executed tests as its reward starts from a warm-up that passes 15 to 40 % of the held-out
 /// tasks, and at least doubles that, with intervals apart.
 #[test]
 #[ignore = "three runs of some minutes each; `cargo xtask deep` has the time"]
@@ -76,7 +77,7 @@ fn ppo_learns_from_executed_tests_on_three_seeds() {
     for seed in ["1", "2", "3"] {
         let run = rlhf!(&workspace)
             .env("RLHF_PLUGIN_PATH", plugins)
-            .args(["--mode", "fast", "--method", "ppo", "--seed", seed])
+            .args(["--mode", "fast", "--seed", seed])
             .args(["--plugin", "unit-tests,weight=1,grant=sandbox"])
             .args(["--output-dir", seed])
             .timeout(std::time::Duration::from_secs(1800))

@@ -196,7 +196,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                 use pipeline::Error;
                 return match error {
                     Error::Interrupted { .. } => Some(INTERRUPTED),
-                    Error::Reward { .. } | Error::Abort(_) => Some(PLUGIN),
+                    Error::Reward { .. } | Error::Abort(_) | Error::Canary { .. } => Some(PLUGIN),
                     Error::Sandbox(sandbox::Error::Plugin(error)) => Some(of_plugin(error)),
                     Error::Sandbox(_) => None,
                     Error::Plugin(error) | Error::Data(data::sources::Error::Plugin(error)) => {

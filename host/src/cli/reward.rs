@@ -13,7 +13,7 @@ use crate::config::reward_model::HumanLogitsLayer;
 use crate::config::{self, Config, Device};
 use crate::data::sources::Adapters;
 use crate::hub;
-use crate::pipeline::reward_model::{self, Accuracy, Report};
+use crate::pipeline::reward_model::{self, Accuracy, Beginning, Report};
 use crate::pipeline::{self, RunFolder, unused_folder};
 use crate::plugin::Runtime;
 use crate::reward::LearnedReward;
@@ -208,8 +208,9 @@ fn train(args: &Train) -> Result<()> {
         None => {
             let last = folder.path("final");
             let save = Some(last.as_path());
+            let begun = (Beginning::Named, &feedback);
             let trained =
-                reward_model::train(&config, &device, &feedback, save, &mut tracker, &interrupt)?;
+                reward_model::train(&config, &device, begun, save, &mut tracker, &interrupt)?;
             trained.1
         }
     };

@@ -26,7 +26,7 @@ pub struct Args {
     /// Configuration file, JSON or TOML
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// How the policy is trained [default: dpo]
+    /// How the policy is trained [default: ppo; dpo for preferences without a reward]
     #[arg(long, value_enum)]
     pub method: Option<Method>,
     /// Plugin: PATH[,name=NAME][,grant=encoder][,fuel=UNITS][,config={…}]; repeatable
@@ -199,6 +199,20 @@ pub fn on_bad_row(text: &str) -> Result<OnBadRow, String> {
 /// # Errors
 /// The file or a value is wrong.
 pub fn effective_config(args: &Args) -> Result<Config, config::Error> {
+    let config = layered(args, args.method)?;
+    // The embedded tasks have no preferences. What files have is seen when they are read.
+    match config.training.method {
+        None if !pipeline::has_files(&config) => {
+            let mut config = layered(args, Some(Method::Ppo))?;
+            config.training.method = Some(Method::Ppo);
+            Ok(config)
+        }
+        _ => Ok(config),
+    }
+}
+
+/// The same with the preset's numbers for a method, unless file or flag name another.
+fn layered(args: &Args, method: Option<Method>) -> Result<Config, config::Error> {
     let bare_plugin = args.model_name.is_none() && args.config.is_none() && !has_data(args);
     let mode = match args.mode {
         Some(mode) => mode,
@@ -219,11 +233,11 @@ pub fn effective_config(args: &Args) -> Result<Config, config::Error> {
         Mode::Fast => Origin::Builtin,
         Mode::Research | Mode::Production => Origin::Pretrained,
     };
-    let mut config = layers(presumed, args.method)?;
+    let mut config = layers(presumed, method)?;
     let origin = Origin::of(&config.model.base_model_name);
-    let method = config.training.method;
-    if (origin, method) != (presumed, args.method) {
-        config = layers(origin, method)?;
+    let named = config.training.method.or(method);
+    if (origin, named) != (presumed, method) {
+        config = layers(origin, named)?;
     }
     config.validate()?;
     Ok(config)
@@ -329,7 +343,7 @@ pub fn run(args: &Args) -> Result<()> {
     for entry in &config.plugins {
         specs.push(Spec::of_entry(entry)?);
     }
-    let plan = pipeline::Plan::prepare(config, &specs)?;
+    let plan = pipeline::Plan::prepare(config, &specs, &|method| layered(args, Some(method)))?;
     if args.dry_run {
         print!("{}", plan.describe());
         return Ok(());

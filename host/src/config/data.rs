@@ -27,6 +27,9 @@ pub struct Data {
     pub eval_data_path: Option<PathBuf>,
     /// Ratings (`prompt,response,rating[,logits]`) or preferences.
     pub human_feedback_path: Option<PathBuf>,
+    /// Responses that must not pass (`prompt,response`), scored with every batch beside the built-in
+    /// ones; see `rollout.canaries`.
+    pub canary_path: Option<PathBuf>,
     /// Field to column, where a file names its columns otherwise: `{"prompt": "question"}`.
     pub columns: BTreeMap<String, String>,
     pub on_bad_row: OnBadRow,
@@ -40,6 +43,7 @@ impl Default for Data {
             train_data_path: None,
             eval_data_path: None,
             human_feedback_path: None,
+            canary_path: None,
             columns: BTreeMap::new(),
             on_bad_row: OnBadRow::Error,
             eval_fraction: 0.2,

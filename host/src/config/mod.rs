@@ -299,6 +299,12 @@ impl Config {
                 positive,
             ),
             check(
+                "ppo.entropy_coefficient",
+                ppo.entropy_coefficient,
+                not_negative,
+                "0 (off) or more",
+            ),
+            check(
                 "ppo.value_coefficient",
                 ppo.value_coefficient,
                 above_zero,
@@ -421,6 +427,12 @@ impl Config {
                 reward_model.feedback_weight,
                 in_unit,
                 fraction,
+            ),
+            check(
+                "reward_model.clip",
+                reward_model.clip.unwrap_or(1.0),
+                above_zero,
+                positive,
             ),
             check("model.lora.alpha", model.lora.alpha, above_zero, positive),
             check(

@@ -24,6 +24,9 @@ pub struct PluginEntry {
     /// shapers; a metric is a part only if it has a weight.
     #[serde(default)]
     pub weight: Option<f64>,
+    /// Its rewards are cut to ± this before they are weighed; unset: they are not.
+    #[serde(default)]
+    pub clip: Option<f64>,
     /// The plugin's own options.
     #[serde(default)]
     pub config: serde_json::Map<String, serde_json::Value>,

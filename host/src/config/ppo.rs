@@ -14,6 +14,18 @@ pub enum KlEstimator {
     K3,
 }
 
+/// What the value model's states are those of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ValueBackbone {
+    /// A backbone of its own, which begins as the policy's (Stiennon et al. 2020; TRL 1.10).
+    #[default]
+    Own,
+    /// The policy's: half the memory and less time, and the value loss changes the policy (TRL
+    /// 0.11's `AutoModelForCausalLMWithValueHead`). `value_learning_rate` is not heeded.
+    Shared,
+}
+
 /// Settings of PPO. Defaults are those of TRL 1.10's `PPOConfig` unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -22,6 +34,11 @@ pub struct Ppo {
     pub clip_range: f64,
     /// How far a value is followed from what it was when the responses were sampled. Default 0.2.
     pub clip_range_value: f64,
+    /// Weight of the policy's entropy in its loss, in nats a token (eq. 9): above 0 the policy is
+    /// held from becoming certain. Default 0: TRL has no such term.
+    pub entropy_coefficient: f64,
+    /// Default own.
+    pub value_backbone: ValueBackbone,
     /// Weight of the value loss in the gradient of the value model. Default 0.1.
     pub value_coefficient: f64,
     /// Peak learning rate of the value model; unset: `training.learning_rate`.
@@ -53,6 +70,8 @@ impl Default for Ppo {
         Self {
             clip_range: 0.2,
             clip_range_value: 0.2,
+            entropy_coefficient: 0.0,
+            value_backbone: ValueBackbone::Own,
             value_coefficient: 0.1,
             value_learning_rate: None,
             gamma: 1.0,

@@ -91,6 +91,10 @@ impl Mode {
 /// What `builtin:tiny-code` needs, chosen on two cores; see `host/docs/fast-mode.md`.
 fn tiny_code(config: &mut Config) {
     config.model.base_model_name = super::model::TINY_CODE.into();
+    // It begins with the policy after its warm-up.
+    config.model.reward_model_name = super::model::TINY_CODE.into();
+    config.reward_model.learning_rate = 3e-4;
+    config.reward_model.epochs = 3;
     config.generation.max_new_tokens = 56;
     config.generation.batch_size = 64;
     // Pairs should show what the model does, not only what it does best.

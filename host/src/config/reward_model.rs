@@ -48,6 +48,8 @@ pub struct RewardModel {
     /// being the reward model's, the latter the weighted metrics, tests and shapers. In [0, 1];
     /// default 0.5.
     pub feedback_weight: f64,
+    /// The model's scores are cut to ± this as a part of the reward; unset: they are not.
+    pub clip: Option<f64>,
 }
 
 impl Default for RewardModel {
@@ -64,6 +66,7 @@ impl Default for RewardModel {
             human_logits_weight: 1.0,
             human_logits_joint: false,
             feedback_weight: 0.5,
+            clip: None,
         }
     }
 }

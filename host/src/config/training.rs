@@ -52,7 +52,7 @@ impl Method {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Training {
-    /// Unset: DPO, on the data's preferences or on pairs of the model's own samples.
+    /// Unset: DPO where the data are preferences and no reward is configured, else PPO.
     pub method: Option<Method>,
     /// Peak learning rate. Default 5e-6, the seed's.
     pub learning_rate: f64,

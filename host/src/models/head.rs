@@ -6,7 +6,9 @@ use std::ops::Range;
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::{Objective, Targets};
-use crate::ops::cross_entropy::{target_logprobs, target_logprobs_backward};
+use crate::ops::cross_entropy::{
+    target_logprobs, target_logprobs_backward, target_logprobs_entropy_backward,
+};
 use crate::ops::embedding::{gather, scatter_add};
 use crate::ops::matmul::{linear, linear_input_gradient, linear_weight_gradient};
 
@@ -46,7 +48,9 @@ pub fn logprobs(hidden: &Tensor, w: &Tensor, targets: &Targets) -> Result<Vec<f3
 }
 
 /// Gradient of the final states `[T, H]`, in f32 where `hidden` is of less; adds the head's to
-/// `dw` where it is trained.
+/// `dw` where it is trained. Also the entropies' part of the loss, `Σ slope · entropy`.
+///
+/// `loss_scale` multiplies the slopes of entropies; what `objective` returns has it already.
 ///
 /// Groups that fit into a chunk are done in one pass: their logits turn into gradients where
 /// they lie. A group that does not is computed twice, first for its log-probabilities.
@@ -56,7 +60,15 @@ pub fn backward(
     dw: Option<&mut Tensor>,
     targets: &Targets,
     objective: &mut Objective,
-) -> Result<Tensor> {
+    loss_scale: f32,
+) -> Result<(Tensor, f64)> {
+    let slopes = targets.entropy_slopes.len();
+    if slopes != 0 && slopes != targets.ids.len() {
+        bail!(
+            "{slopes} slopes of entropies for {} targets",
+            targets.ids.len()
+        );
+    }
     if targets.groups.last().map_or(0, |g| g.end) != targets.ids.len() {
         bail!(
             "{} targets in groups up to {:?}",
@@ -71,6 +83,8 @@ pub fn backward(
         dw,
         targets,
         d_hidden: Tensor::zeros(hidden.shape(), wide(hidden.dtype()), hidden.device())?,
+        loss_scale,
+        entropies: 0.0,
     };
     let mut first = 0;
     while first < targets.groups.len() {
@@ -119,7 +133,7 @@ pub fn backward(
         }
         first = last;
     }
-    Ok(pass.d_hidden)
+    Ok((pass.d_hidden, pass.entropies))
 }
 
 struct Pass<'a> {
@@ -128,6 +142,9 @@ struct Pass<'a> {
     dw: Option<&'a mut Tensor>,
     targets: &'a Targets,
     d_hidden: Tensor,
+    loss_scale: f32,
+    /// `Σ slope · entropy` so far.
+    entropies: f64,
 }
 
 impl Pass<'_> {
@@ -145,10 +162,19 @@ impl Pass<'_> {
         lse: &[f32],
         d: &[f32],
     ) -> Result<()> {
-        if d.iter().all(|d| *d == 0.0) {
-            return Ok(());
-        }
-        let d_logits = target_logprobs_backward(logits, lse, &self.targets.ids[rows.clone()], d)?;
+        let ids = &self.targets.ids[rows.clone()];
+        let d_logits = match self.targets.entropy_slopes.get(rows.clone()) {
+            Some(slopes) => {
+                let scaled: Vec<f32> = slopes.iter().map(|s| s * self.loss_scale).collect();
+                let (d_logits, entropies) =
+                    target_logprobs_entropy_backward(logits, lse, ids, d, &scaled)?;
+                let terms = slopes.iter().zip(&entropies);
+                self.entropies += terms.map(|(s, e)| f64::from(s * e)).sum::<f64>();
+                d_logits
+            }
+            None if d.iter().all(|d| *d == 0.0) => return Ok(()),
+            None => target_logprobs_backward(logits, lse, ids, d)?,
+        };
         let d_logits = d_logits.to_dtype(self.w.dtype())?;
         if let Some(dw) = self.dw.as_deref_mut() {
             linear_weight_gradient(dw, &d_logits, &states)?;

@@ -7,11 +7,13 @@ use serde_json::Value;
 
 use super::backbone::initial_weights;
 use super::checkpoint::Checkpoint;
-use super::scorer::{HeadKind, Scorer};
+use super::scorer::{HeadKind, ScoreObjective, Scorer};
 use super::spec::{Role, Spec, WeightSource};
 use super::{
-    Backbone, Cache, CausalLm, Model, Objective, Packed, Parameter, Targets, head, peft, weights,
+    Backbone, Cache, CausalLm, Model, Objective, Packed, Parameter, Targets, ValueHead, head, peft,
+    weights,
 };
+use crate::ops::embedding::{gather, scatter_add};
 use crate::ops::matmul::linear;
 use crate::ops::rounded::{Rounded, Storage};
 
@@ -117,9 +119,89 @@ impl LanguageModel {
     /// # Errors
     /// The device has no room.
     pub fn value_model(&self, seed: u64) -> Result<Scorer> {
+        self.scorer(HeadKind::ScoreWithBias, seed)
+    }
+
+    /// A model with a scalar head at zero in the vocabulary head's place; its backbone is a copy
+    /// of this one's, without adapters. It computes in full precision.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn scorer(&self, kind: HeadKind, seed: u64) -> Result<Scorer> {
         let mut backbone = self.backbone.copy()?;
         backbone.set_compute(DType::F32);
-        Scorer::init(self.config.clone(), backbone, HeadKind::ScoreWithBias, seed)
+        Scorer::init(self.config.clone(), backbone, kind, seed)
+    }
+
+    /// Values of the states at `rows` of a batch, by a head on this model's states.
+    ///
+    /// # Errors
+    /// As for [`CausalLm::logprobs`].
+    pub fn values(&self, head: &ValueHead, batch: &Packed, rows: &[u32]) -> Result<Vec<f32>> {
+        head.values(&gather(&self.backbone.hidden(batch)?, rows)?)
+    }
+
+    /// As [`CausalLm::accumulate`], for a loss that also depends on the values of the states that
+    /// predict: `values` takes them, in the order of the targets, and returns the slopes.
+    ///
+    /// # Errors
+    /// As for [`CausalLm::accumulate`].
+    pub fn accumulate_with_values(
+        &mut self,
+        batch: &Packed,
+        targets: &Targets,
+        objective: &mut Objective,
+        head: &mut ValueHead,
+        values: &mut ScoreObjective,
+    ) -> Result<f64> {
+        self.accumulate_both(batch, targets, objective, Some((head, values)))
+    }
+
+    fn accumulate_both(
+        &mut self,
+        batch: &Packed,
+        targets: &Targets,
+        objective: &mut Objective,
+        value: Option<(&mut ValueHead, &mut ScoreObjective)>,
+    ) -> Result<f64> {
+        if !self.backbone.trains() {
+            bail!("a frozen model cannot accumulate gradients");
+        }
+        let pass = self.backbone.pass(batch, true)?;
+        let (hidden, tape) = self.backbone.forward(batch, &pass)?;
+        let (scale, dtype) = (self.loss_scale, hidden.dtype());
+        let mut scaled = |group: usize, logprobs: &[f32]| -> Vec<f32> {
+            let mut d = objective(group, logprobs);
+            d.iter_mut().for_each(|d| *d *= scale);
+            d
+        };
+        let head = self
+            .lm_head
+            .as_mut()
+            .unwrap_or(&mut self.backbone.embedding);
+        let w = head.cast(pass.compute)?;
+        let (mut d_hidden, entropies) = head::backward(
+            &hidden.to_dtype(pass.compute)?,
+            &w,
+            head.gradient.as_mut(),
+            targets,
+            &mut scaled,
+            scale,
+        )?;
+        if let Some((head, objective)) = value {
+            let states = gather(&hidden, &targets.rows)?;
+            let mut slopes = objective(&head.values(&states)?);
+            if slopes.len() != targets.rows.len() {
+                bail!("{} slopes for {} values", slopes.len(), targets.rows.len());
+            }
+            slopes.iter_mut().for_each(|d| *d *= scale);
+            let d_states = head.backward(&states, slopes)?.to_dtype(d_hidden.dtype())?;
+            scatter_add(&mut d_hidden, &targets.rows, &d_states)?;
+        }
+        drop(hidden);
+        self.backbone
+            .backward(batch, &pass, tape, d_hidden.to_dtype(dtype)?)?;
+        Ok(entropies)
     }
 
     /// `config.json` as it was found.
@@ -225,33 +307,8 @@ impl CausalLm for LanguageModel {
         batch: &Packed,
         targets: &Targets,
         objective: &mut Objective,
-    ) -> Result<()> {
-        if !self.backbone.trains() {
-            bail!("a frozen model cannot accumulate gradients");
-        }
-        let pass = self.backbone.pass(batch, true)?;
-        let (hidden, tape) = self.backbone.forward(batch, &pass)?;
-        let (scale, dtype) = (self.loss_scale, hidden.dtype());
-        let mut scaled = |group: usize, logprobs: &[f32]| -> Vec<f32> {
-            let mut d = objective(group, logprobs);
-            d.iter_mut().for_each(|d| *d *= scale);
-            d
-        };
-        let head = self
-            .lm_head
-            .as_mut()
-            .unwrap_or(&mut self.backbone.embedding);
-        let w = head.cast(pass.compute)?;
-        let d_hidden = head::backward(
-            &hidden.to_dtype(pass.compute)?,
-            &w,
-            head.gradient.as_mut(),
-            targets,
-            &mut scaled,
-        )?;
-        drop(hidden);
-        self.backbone
-            .backward(batch, &pass, tape, d_hidden.to_dtype(dtype)?)
+    ) -> Result<f64> {
+        self.accumulate_both(batch, targets, objective, None)
     }
 
     fn set_loss_scale(&mut self, scale: f32) {

@@ -32,6 +32,7 @@ mod roberta;
 pub mod scorer;
 mod self_attention;
 pub mod spec;
+mod value_head;
 pub mod weights;
 
 use std::collections::HashMap;
@@ -46,6 +47,7 @@ pub use language_model::LanguageModel;
 pub use llama::LlamaConfig;
 pub use packed::{Packed, Targets};
 pub use scorer::Scorer;
+pub use value_head::ValueHead;
 
 use crate::config::model::Lora;
 use crate::ops::attention::{Group, Heads, LayerCache};
@@ -352,7 +354,7 @@ pub trait CausalLm: Model {
     fn logprobs(&self, batch: &Packed, targets: &Targets) -> Result<Vec<f32>>;
 
     /// Runs forward and backward, and adds to the gradients those of the loss that `objective`
-    /// describes.
+    /// and [`Targets::entropy_slopes`] describe. Returns the latter's part of the loss.
     ///
     /// # Errors
     /// As for [`CausalLm::logprobs`]; the model is frozen.
@@ -361,7 +363,7 @@ pub trait CausalLm: Model {
         batch: &Packed,
         targets: &Targets,
         objective: &mut Objective,
-    ) -> Result<()>;
+    ) -> Result<f64>;
 
     /// Multiplies the gradients of all later [`CausalLm::accumulate`] calls: with half-precision
     /// activations small ones would become zero. Whoever uses the gradients divides by it again.

@@ -88,7 +88,7 @@ impl Packed {
 }
 
 /// Tokens to be predicted: target `ids[i]` by the state at token `rows[i]` of the batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Targets {
     /// Token of the batch whose state predicts.
     pub rows: Vec<u32>,
@@ -97,6 +97,9 @@ pub struct Targets {
     /// Targets whose losses hang together (the two responses of a pair), as ranges that lie one
     /// after another and cover all.
     pub groups: Vec<Range<usize>>,
+    /// How the loss changes with the entropy of the distribution that each target is drawn from;
+    /// empty where it does not.
+    pub entropy_slopes: Vec<f32>,
 }
 
 impl Targets {

@@ -8,7 +8,7 @@ use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu;
-use super::simd::{exp, max, sum_exp};
+use super::simd::{LANES, exp, fold, max, sum_exp};
 
 /// Log-probabilities of `targets` under the rows of `logits` `[R, V]`, and each row's
 /// log-sum-exp, both `R` long.
@@ -85,6 +85,58 @@ pub fn target_logprobs_backward(
     Ok(logits)
 }
 
+/// The same for a loss that also depends on each row's entropy `H = −Σ p ln p`, `p` being its
+/// softmax, with the slopes `d_entropies`; returns the entropies, in nats, besides. They add
+/// `−d_entropies[r] · p_j (ln p_j + H)` to the gradient of logit `j`.
+pub fn target_logprobs_entropy_backward(
+    logits: Tensor,
+    lse: &[f32],
+    targets: &[u32],
+    d_logprobs: &[f32],
+    d_entropies: &[f32],
+) -> Result<(Tensor, Vec<f32>)> {
+    let (rows, width) = logits.dims2()?;
+    if d_entropies.len() != rows || lse.len() != rows {
+        candle_core::bail!(
+            "{} slopes of entropies and {} sums for {rows} rows",
+            d_entropies.len(),
+            lse.len()
+        );
+    }
+    if !cpu::fused([&logits]) {
+        let logprobs = logits.broadcast_sub(&logits.log_sum_exp(D::Minus1)?.unsqueeze(1)?)?;
+        let p = logprobs.exp()?;
+        let entropies = (&p * &logprobs)?.sum_keepdim(D::Minus1)?.neg()?;
+        let slopes = Tensor::new(d_entropies, logits.device())?;
+        let slopes = slopes.to_dtype(logits.dtype())?.neg()?.unsqueeze(1)?;
+        let of_entropies = (p * logprobs.broadcast_add(&entropies)?)?.broadcast_mul(&slopes)?;
+        let gradient = target_logprobs_backward(logits, lse, targets, d_logprobs)?;
+        let entropies = entropies.squeeze(1)?.to_dtype(candle_core::DType::F32)?;
+        return Ok(((gradient + of_entropies)?, entropies.to_vec1()?));
+    }
+    check(targets, rows, width)?;
+    if d_logprobs.len() != rows {
+        candle_core::bail!("{} gradients for {rows} rows", d_logprobs.len());
+    }
+    let mut entropies = Vec::with_capacity(rows);
+    cpu::write(&logits, |logits| {
+        entropies = logits
+            .par_chunks_mut(width)
+            .zip(lse)
+            .zip(targets)
+            .zip(d_logprobs)
+            .zip(d_entropies)
+            .map(|((((row, lse), target), scale), slope)| {
+                let entropy = entropy(row, *lse);
+                softmax_entropy_scaled(row, *lse, *scale, *slope, entropy);
+                row[*target as usize] += scale;
+                entropy
+            })
+            .collect();
+    })?;
+    Ok((logits, entropies))
+}
+
 fn check(targets: &[u32], rows: usize, width: usize) -> Result<()> {
     if targets.len() != rows {
         candle_core::bail!("{} targets for {rows} rows", targets.len());
@@ -111,6 +163,34 @@ simd! {
     }
 }
 
+simd! {
+    /// `−Σ p ln p` with `ln p = x − lse`.
+    fn entropy(row: &[f32], lse: f32) -> f32 {
+        let (lanes, rest) = row.as_chunks::<LANES>();
+        let mut sums = [0f32; LANES];
+        for chunk in lanes {
+            for i in 0..LANES {
+                sums[i] += exp(chunk[i] - lse) * (lse - chunk[i]);
+            }
+        }
+        let mut tail = 0.0;
+        for x in rest {
+            tail += exp(x - lse) * (lse - x);
+        }
+        fold(sums) + tail
+    }
+}
+
+simd! {
+    /// `x ← −p (scale + slope (ln p + entropy))`.
+    fn softmax_entropy_scaled(row: &mut [f32], lse: f32, scale: f32, slope: f32, entropy: f32) {
+        for x in row {
+            let logprob = *x - lse;
+            *x = -exp(logprob) * (scale + slope * (logprob + entropy));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{assert_close, check_gradient, random, random64, values};
@@ -130,6 +210,62 @@ mod tests {
                 .map(|r| f64::from(d[r]) * (x[r][targets[r] as usize] - lse[r]))
                 .sum())
         });
+        Ok(())
+    }
+
+    // Would catch a bonus of the wrong sign, and a slope that forgets what the entropy shares.
+    #[test]
+    fn entropies_have_their_slope() -> Result<()> {
+        let (logits, targets, d) = (random64((3, 5), 1), [4, 0, 2], [0.5f32, -2.0, 1.0]);
+        let slopes = [-0.7f32, 0.0, 1.5];
+        let (_, lse) = target_logprobs(&logits, &targets)?;
+        let (gradient, entropies) =
+            target_logprobs_entropy_backward(logits.clone(), &lse, &targets, &d, &slopes)?;
+        let by_hand = |logits: &Tensor| -> Result<Vec<f64>> {
+            let lse = values(&logits.log_sum_exp(1)?);
+            let rows = logits.to_vec2::<f64>()?.into_iter().zip(lse);
+            let of_row =
+                |(row, lse): (Vec<f64>, f64)| row.iter().map(|x| (x - lse).exp() * (lse - x)).sum();
+            Ok(rows.map(of_row).collect())
+        };
+        for (found, expected) in entropies.iter().zip(by_hand(&logits)?) {
+            assert!((f64::from(*found) - expected).abs() < 1e-6, "{entropies:?}");
+        }
+        check_gradient(&logits, &gradient, |logits| {
+            let lse = values(&logits.log_sum_exp(1)?);
+            let x = logits.to_vec2::<f64>()?;
+            let entropies = by_hand(logits)?;
+            Ok((0..3)
+                .map(|r| {
+                    f64::from(d[r]) * (x[r][targets[r] as usize] - lse[r])
+                        + f64::from(slopes[r]) * entropies[r]
+                })
+                .sum())
+        });
+        Ok(())
+    }
+
+    // The same for the kernels of entropies; where no slope is given, they change nothing.
+    #[test]
+    fn kernels_of_entropies_agree_with_tensors() -> Result<()> {
+        let (logits, targets) = ((random((4, 1003), 1) * 10.0)?, [0, 1002, 5, 31]);
+        let d = [1.0, -1.0, 0.5, 0.0];
+        let run = |slopes: &[f32]| -> Result<[Tensor; 2]> {
+            let (_, lse) = target_logprobs(&logits, &targets)?;
+            let (gradient, entropies) =
+                target_logprobs_entropy_backward(logits.copy()?, &lse, &targets, &d, slopes)?;
+            Ok([gradient, Tensor::new(entropies, logits.device())?])
+        };
+        let slopes = [0.3, -2.0, 0.0, 1.0];
+        for (a, b) in run(&slopes)?
+            .iter()
+            .zip(&without_fused_kernels(|| run(&slopes))?)
+        {
+            assert_close(a, b, 1e-5);
+        }
+        let (_, lse) = target_logprobs(&logits, &targets)?;
+        let plain = target_logprobs_backward(logits.copy()?, &lse, &targets, &d)?;
+        assert_close(&run(&[0.0; 4])?[0], &plain, 1e-7);
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! From data files, or the embedded tasks, to what each stage needs.
 
 use super::Error;
+use super::plugins::Rankable;
+use super::reward_model::Feedback;
 use crate::config::Config;
 use crate::data::sources::Adapters;
 use crate::data::{Dataset, Demonstration, PreferencePair, Task, builtin, feedback, splits};
@@ -11,6 +13,8 @@ pub struct Examples {
     pub demonstrations: Vec<Demonstration>,
     /// Human preferences, trained on and held out; `None`: they are made from the model's own samples.
     pub preferences: Option<(Vec<PreferencePair>, Vec<PreferencePair>)>,
+    /// What people said of responses, for the reward model.
+    pub feedback: Option<Feedback>,
     /// Prompts for the model's own samples, with references to rank them by.
     pub train_tasks: Vec<Task>,
     /// The same for pairs that are held out; not trained on, nor in the evaluation.
@@ -73,6 +77,7 @@ impl Examples {
         let mut examples = Self {
             demonstrations,
             preferences: None,
+            feedback: None,
             sources: vec![format!(
                 "embedded tasks: {} to train on, {} for held-out preferences, {} held out",
                 train_tasks.len(),
@@ -95,6 +100,8 @@ impl Examples {
         sources: Vec<String>,
     ) -> Result<Self, Error> {
         let (fraction, seed) = (config.data.eval_fraction, config.seed);
+        let said = !feedback.preferences.is_empty() || !feedback.ratings.is_empty();
+        let mut human = said.then(|| feedback.clone());
         let mut pairs = train.preferences;
         pairs.extend(feedback.preferences);
         let joined_as_is = !pairs.is_empty();
@@ -181,7 +188,17 @@ impl Examples {
         } else {
             (train_tasks, Vec::new())
         };
+        let mut train_tasks = train_tasks;
+        if let (true, Some((pairs, _))) = (train_tasks.is_empty(), &preferences) {
+            train_tasks = preferred(pairs);
+        }
+        if let (Some(human), false) = (&mut human, joined_as_is) {
+            let pairs = human.preferences.iter_mut().map(|pair| &mut pair.prompt);
+            let ratings = human.ratings.iter_mut().map(|rating| &mut rating.prompt);
+            pairs.chain(ratings).for_each(separate);
+        }
         let mut examples = Self {
+            feedback: human.map(|human| Feedback::of([human])).transpose()?,
             demonstrations,
             preferences,
             train_tasks,
@@ -196,16 +213,26 @@ impl Examples {
         Ok(examples)
     }
 
+    /// All tasks, whatever they are for.
+    pub fn tasks(&self) -> Vec<&Task> {
+        let others = self.development_tasks.iter().chain(&self.eval_tasks);
+        self.train_tasks.iter().chain(others).collect()
+    }
+
+    /// What the responses to prompts can be ranked by.
+    pub fn rankable(&self) -> Rankable {
+        let tasks = &self.train_tasks;
+        Rankable {
+            tests: tasks.iter().any(|task| !task.tests.is_empty()),
+            references: tasks.iter().any(|task| !task.references.is_empty()),
+        }
+    }
+
     /// Puts a line break between prompt and response. The Python project's
     /// formats have bare sentences as prompts; where `prompt,chosen,rejected`
     /// rows are among the data, prompts are joined as they are, as TRL joins
     /// them. One rule holds for all files of a run.
     fn separate_prompts(&mut self) {
-        let separate = |prompt: &mut String| {
-            if !prompt.ends_with(char::is_whitespace) {
-                prompt.push('\n');
-            }
-        };
         for row in &mut self.demonstrations {
             separate(&mut row.prompt);
         }
@@ -229,6 +256,25 @@ impl Examples {
             self.eval_tasks.truncate(config.evaluation.tasks_max);
         }
     }
+}
+
+fn separate(prompt: &mut String) {
+    if !prompt.ends_with(char::is_whitespace) {
+        prompt.push('\n');
+    }
+}
+
+/// Tasks from preferences, a prompt each: what was chosen is the reference.
+fn preferred(pairs: &[PreferencePair]) -> Vec<Task> {
+    let mut seen = std::collections::HashSet::new();
+    let first = pairs.iter().filter(|pair| seen.insert(&pair.prompt));
+    let task = |(at, pair): (usize, &PreferencePair)| Task {
+        id: format!("train-{at}"),
+        prompt: pair.prompt.clone(),
+        references: vec![pair.chosen.clone()],
+        tests: Vec::new(),
+    };
+    first.enumerate().map(task).collect()
 }
 
 fn demonstration(task: &Task) -> Demonstration {

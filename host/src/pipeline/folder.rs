@@ -14,6 +14,9 @@ use crate::trainer::checkpoint::latest;
 /// Evaluations so far, for a run that is gone on with.
 pub const EVALUATIONS: &str = "evaluations.json";
 
+/// How long rewards took.
+const REWARD_TIMES: &str = "reward-times.jsonl";
+
 /// Files whose presence says that a run has been here.
 const TRACES: [&str; 3] = ["config.json", "metrics.jsonl", "summary.json"];
 
@@ -61,6 +64,7 @@ impl RunFolder {
         for file in TRACES.iter().chain(&[
             "completions.jsonl",
             "rewards.jsonl",
+            REWARD_TIMES,
             "manifest.json",
             EVALUATIONS,
         ]) {
@@ -93,12 +97,13 @@ impl RunFolder {
             if of == stage {
                 return row["step"].as_u64().is_some_and(|at| at <= step);
             }
-            ["warm-up", "after warm-up"].contains(&of) || of.starts_with("before ")
+            ["warm-up", "after warm-up", "reward model"].contains(&of) || of.starts_with("before ")
         };
         // Pairs of own samples are sampled again.
         this.rewrite("rewards.jsonl", |_| false)?;
         this.rewrite("metrics.jsonl", keeps)?;
         this.rewrite("completions.jsonl", keeps)?;
+        this.rewrite(REWARD_TIMES, keeps)?;
         Ok(this)
     }
 
@@ -229,6 +234,34 @@ impl RunFolder {
             text.push('\n');
         }
         self.append("completions.jsonl", &text)
+    }
+
+    /// Adds how long each part of the reward took over a batch of responses to `reward-times.jsonl`:
+    /// times differ where nothing else does, so they have a file of their own.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn reward_times(
+        &self,
+        stage: &str,
+        step: u64,
+        responses: usize,
+        seconds: &[(String, f64)],
+    ) -> Result<(), Error> {
+        let mut text = String::new();
+        for (part, seconds) in seconds {
+            let row = serde_json::json!({
+                "stage": stage,
+                "step": step,
+                "part": part,
+                "responses": responses,
+                "seconds": seconds,
+                "ms_per_response": 1e3 * seconds / responses.max(1) as f64,
+            });
+            text.push_str(&row.to_string());
+            text.push('\n');
+        }
+        self.append(REWARD_TIMES, &text)
     }
 
     fn append(&self, name: &str, text: &str) -> Result<(), Error> {

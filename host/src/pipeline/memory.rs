@@ -1,9 +1,14 @@
 //! How much memory a run will take, as far as its plan tells.
 
+use std::path::Path;
+
+use super::human::Human;
 use super::{Error, Plan, policy};
+use crate::config::ppo::ValueBackbone;
 use crate::config::{Method, Origin};
 use crate::models::memory::{Need, Trained};
 use crate::models::spec::Spec;
+use crate::models::weights;
 use crate::rollout::ROWS_MAX;
 use crate::tokenizer::Tokenizer;
 
@@ -49,7 +54,7 @@ impl Plan {
             false => whole,
         };
         let demonstrations = &self.examples.demonstrations;
-        let method = self.method();
+        let method = self.method;
         let warms_up = config.warm_up.steps > 0 && !demonstrations.is_empty();
         if warms_up || method == Method::Sft {
             let prompt = longest(&mut demonstrations.iter().map(|d| d.prompt.as_str()))?;
@@ -128,7 +133,7 @@ impl Plan {
         let config = &self.config;
         let critic = match method {
             // Its own copy of the policy, computed in f32.
-            Method::Ppo => {
+            Method::Ppo if config.ppo.value_backbone == ValueBackbone::Own => {
                 let critic = Trained {
                     frozen_bytes: 4,
                     ..*policy
@@ -146,9 +151,14 @@ impl Plan {
             true => 4 * policy.weights,
             false => 0,
         };
-        let reward_model = match &self.reward_model {
-            Some(folder) => 4 * crate::models::weights::count(folder)?,
-            None => 0,
+        let reward_model = match &self.human {
+            Human::Nothing => 0,
+            Human::Trained(folder) => 4 * weights::count(folder)?,
+            Human::Feedback => match Path::new(&config.model.reward_model_name) {
+                folder if folder.is_dir() => 4 * weights::count(folder)?,
+                // As large as the policy, which it begins as where it has no name of its own.
+                _ => 4 * policy.weights,
+            },
         };
         Ok(critic + reference + reward_model)
     }

@@ -6,9 +6,11 @@
 //! (from the data, or from the model's own samples ranked by a metric) and DPO,
 //! or PPO, GRPO or RLOO on the model's own responses, evaluation again, and what is left behind in the run's folder.
 
+mod canaries;
 mod encoder;
 mod examples;
 mod folder;
+mod human;
 mod memory;
 mod on_policy;
 mod plugins;
@@ -24,7 +26,7 @@ use std::time::Instant;
 use candle_core::{DType, Device};
 
 use crate::config::model::Precision;
-use crate::config::{Config, Method, Origin, Training};
+use crate::config::{self, Config, Method, Origin, Training};
 use crate::data::sources::Adapters;
 use crate::data::{self, Demonstration, PreferencePair};
 use crate::evaluate::{self, MetricResult};
@@ -38,18 +40,18 @@ use crate::tracking::jsonl::Jsonl;
 use crate::tracking::{All, Tracker};
 use crate::{hub, models, reward, sandbox, tokenizer, trainer};
 
+use canaries::Canaries;
 pub use encoder::{EncoderChoice, TokenEncoder};
 use examples::Examples;
+pub use examples::has_files;
 pub use folder::{RunFolder, unused_folder};
+use human::Human;
 pub use plugins::Plugins;
 pub use policy::{Policy, Source, device};
 pub use programs::{DEFAULT_RUNNER, pool};
 
 /// Fewest pairs that a preference loss and its held-out accuracy mean anything for.
 const PAIRS_MIN: usize = 8;
-
-/// What a run does that is not told.
-const DEFAULT_METHOD: Method = Method::Dpo;
 
 /// Folder of the policy as its warm-up left it.
 const WARMED_UP: &str = "warmed-up";
@@ -106,6 +108,16 @@ pub enum Error {
     )]
     Reward { part: String, reason: String },
     #[error(
+        "step {step}: `{part}` gives {value}, its best, to a response that is known to be bad (`{canary}`): {response:?}\nhint: a policy would learn to write the same; see what `{part}` checks, or set `rollout.canaries = false` to go on in spite of it"
+    )]
+    Canary {
+        step: u64,
+        part: String,
+        value: f64,
+        canary: String,
+        response: String,
+    },
+    #[error(
         "{0}\nhint: its `on-failure` policy is to end the run; `abstain` leaves such samples out"
     )]
     Abort(#[from] reward::Abort),
@@ -136,6 +148,15 @@ impl Error {
     }
 }
 
+/// What a run does that is not told: preferences are learned as they are, unless the user has
+/// said what a response is worth.
+fn default_method(examples: &Examples, rewarded: bool) -> Method {
+    match examples.preferences.is_some() && !rewarded {
+        true => Method::Dpo,
+        false => Method::Ppo,
+    }
+}
+
 /// Refuses a method that the data, or the reward, do not suffice for.
 fn check_method(method: Method, examples: &Examples, rewards: bool) -> Result<(), Error> {
     let refuse = |what: &str, hint: &str| {
@@ -163,17 +184,23 @@ fn check_method(method: Method, examples: &Examples, rewards: bool) -> Result<()
     }
 }
 
+/// The settings for a method, where it was left to the data which that is: a preset has other
+/// numbers for rewards than for preferences.
+pub type Layers<'a> = dyn Fn(Method) -> Result<Config, config::Error> + 'a;
+
 /// A run that has been checked and can begin.
 pub struct Plan {
     config: Config,
+    method: Method,
     device: Device,
     source: Source,
     /// The policy's weights: all, and those that are trained.
     weights: (usize, usize),
     examples: Examples,
     plugins: Plugins,
-    /// A trained reward model, where the configuration names one.
-    reward_model: Option<PathBuf>,
+    /// Where the reward model comes from.
+    human: Human,
+    canaries: Canaries,
 }
 
 impl Plan {
@@ -181,11 +208,12 @@ impl Plan {
     ///
     /// # Errors
     /// The first thing that is wrong, before any model is loaded.
-    pub fn prepare(config: Config, specs: &[Spec]) -> Result<Self, Error> {
+    pub fn prepare(mut config: Config, specs: &[Spec], layers: &Layers) -> Result<Self, Error> {
         let device = device(config.model.device)?;
         let runtime = Runtime::of_user()?;
         let mut plugins = Plugins::load(&runtime, &config, specs)?;
-        let adapters = if examples::has_files(&config) {
+        let has_files = has_files(&config);
+        let adapters = if has_files || config.data.canary_path.is_some() {
             let given = std::mem::take(&mut plugins.adapters);
             let pinned = given.len();
             let adapters = Adapters::load(&runtime, given)?;
@@ -198,12 +226,28 @@ impl Plan {
         } else {
             None
         };
-        let examples = Examples::gather(&config, adapters.as_ref())?;
+        let adapters = adapters.as_ref();
+        let examples = Examples::gather(&config, adapters.filter(|_| has_files))?;
+        let canaries = Canaries::read(&config, adapters, &examples.tasks())?;
         let source = Source::of(&config.model.base_model_name)?;
         let weights = source.weights(&config.model)?;
-        let reward_model = reward_model::trained(&config);
-        let rewards = !plugins.reward_parts().is_empty() || reward_model.is_some();
-        let method = config.training.method.unwrap_or(DEFAULT_METHOD);
+        let human = Human::of(&config, examples.feedback.is_some());
+        let rewarded = plugins.rewarded() || human != Human::Nothing;
+        let method = match config.training.method {
+            Some(method) => method,
+            None => {
+                let method = default_method(&examples, rewarded);
+                // What is read and loaded by now is the same for all methods.
+                let layered = layers(method).map_err(|error| Error::Input(error.to_string()))?;
+                config.training = layered.training;
+                config.rollout = layered.rollout;
+                config.ppo = layered.ppo;
+                config.training.method = Some(method);
+                method
+            }
+        };
+        plugins.default_reward(&runtime, &config, method, examples.rankable())?;
+        let rewards = !plugins.reward_parts().is_empty() || human != Human::Nothing;
         check_method(method, &examples, rewards)?;
         if method == Method::Dpo && examples.preferences.is_none() && !rewards {
             return Err(Error::Input(format!(
@@ -217,24 +261,26 @@ impl Plan {
                     .join(", "),
             )));
         }
-        Ok(Self {
+        let plan = Self {
             config,
+            method,
             device,
             source,
             weights,
             examples,
             plugins,
-            reward_model,
-        })
-    }
-
-    fn method(&self) -> Method {
-        self.config.training.method.unwrap_or(DEFAULT_METHOD)
+            human,
+            canaries,
+        };
+        if plan.human == Human::Feedback && plan.samples() {
+            human::check(&plan.config)?;
+        }
+        Ok(plan)
     }
 
     /// Whether responses are sampled and rewarded.
     fn samples(&self) -> bool {
-        match self.method() {
+        match self.method {
             Method::Sft => false,
             Method::Dpo => self.examples.preferences.is_none(),
             Method::Ppo | Method::Grpo | Method::Rloo => true,
@@ -243,7 +289,7 @@ impl Plan {
 
     /// The stage whose steps have checkpoints, as the tracker hears it.
     fn training_stage(&self) -> &'static str {
-        match self.method() {
+        match self.method {
             Method::Sft => "warm-up",
             method => method.name(),
         }
@@ -273,7 +319,7 @@ impl Plan {
         lines.push(
             if config.warm_up.steps > 0
                 && !examples.demonstrations.is_empty()
-                && self.method() != Method::Sft
+                && self.method != Method::Sft
             {
                 format!(
                     "warm-up    {} steps of {} demonstrations (of {})",
@@ -285,7 +331,8 @@ impl Plan {
                 "warm-up    none".to_owned()
             },
         );
-        lines.push(match (self.method(), &examples.preferences) {
+        lines.extend(self.describe_human());
+        lines.push(match (self.method, &examples.preferences) {
             (Method::Sft, _) => format!(
                 "sft        {} demonstrations",
                 examples.demonstrations.len()
@@ -296,7 +343,7 @@ impl Plan {
                 config.rollout.samples_per_prompt,
                 config.rollout.prompts_per_step,
                 examples.train_tasks.len(),
-                self.plugins.describe_reward()
+                self.describe_reward()
             ),
             (Method::Dpo, Some((train, held_out))) => format!(
                 "dpo        {} pairs from the data, {} held out",
@@ -310,6 +357,7 @@ impl Plan {
                 self.describe_reward()
             ),
         });
+        lines.extend(self.canaries.describe().filter(|_| self.samples()));
         lines.push(format!(
             "evaluation {} held-out tasks",
             examples.eval_tasks.len()
@@ -321,29 +369,34 @@ impl Plan {
             }
             line
         }));
+        let warnings = self.plugins.warnings.iter();
+        lines.extend(warnings.map(|warning| format!("warning    {warning}")));
         lines.push(format!("output     {}", config.run_folder().display()));
         lines.join("\n") + "\n"
     }
 
     fn describe_reward(&self) -> String {
         let automated = self.plugins.describe_reward();
-        match &self.reward_model {
-            None => automated,
-            Some(folder) => format!(
-                "{} of the reward model {}, the rest of {automated}",
-                self.config.reward_model.feedback_weight,
-                folder.display()
-            ),
+        let model = match &self.human {
+            Human::Nothing => return automated,
+            Human::Trained(folder) => format!("the reward model {}", folder.display()),
+            Human::Feedback => "the reward model".to_owned(),
+        };
+        let share = self.config.reward_model.feedback_weight;
+        match automated.is_empty() {
+            true => format!("{share} {model}"),
+            false => format!("{share} {model} + {} ({automated})", 1.0 - share),
         }
     }
 
     /// Parts of the reward: the plugins', and the reward model's.
     fn reward_parts(&self) -> Vec<reward::Part<'_>> {
         let automated = self.plugins.reward_parts();
-        match self.reward_model {
-            None => automated,
-            Some(_) => {
-                reward::with_reward_model(automated, self.config.reward_model.feedback_weight)
+        match self.has_reward_model() {
+            false => automated,
+            true => {
+                let settings = &self.config.reward_model;
+                reward::with_reward_model(automated, settings.feedback_weight, settings.clip)
             }
         }
     }
@@ -419,13 +472,6 @@ impl Plan {
         };
         let mut policy = Policy::load(&source, self.config.seed, &self.device)?;
         policy.compute(&self.config.model);
-        let reward_model = match &self.reward_model {
-            Some(folder) if self.samples() => {
-                let max_length = self.config.training.max_length;
-                Some(LearnedReward::load(folder, max_length, &self.device)?)
-            }
-            _ => None,
-        };
         let checkpoint = match start {
             Start::Resume(checkpoint) => checkpoint,
             Start::New | Start::Overwrite => None,
@@ -435,7 +481,10 @@ impl Plan {
             RunFolder::reopen(&path, self.training_stage(), step)?
         } else {
             // Of a run that was here, nothing may be taken for this one's.
-            let _ = std::fs::remove_dir_all(path.join(WARMED_UP));
+            for made in [WARMED_UP, human::FOLDER] {
+                let _ = std::fs::remove_dir_all(path.join(made));
+            }
+            let _ = std::fs::remove_file(path.join(human::SUMMARY));
             RunFolder::create(&path)?
         };
         folder.json("config.json", &self.config)?;
@@ -443,7 +492,7 @@ impl Plan {
             .map_err(|error| folder.write_error("metrics", "metrics.jsonl", error))?;
         let mut evaluations = folder.evaluations();
         // A run that had reached its end is judged again.
-        let last = format!("after {}", self.method().name());
+        let last = format!("after {}", self.method.name());
         evaluations.retain(|done| done.stage != last);
         let mut run = Run {
             plan: &self,
@@ -454,7 +503,7 @@ impl Plan {
             warmed_up: resumes,
             resume: checkpoint,
             evaluations,
-            reward_model,
+            reward_model: None,
             seconds: Vec::new(),
             warnings: Vec::new(),
         };
@@ -497,7 +546,10 @@ impl Run<'_> {
                 config.training.max_length
             ));
         }
-        let method = plan.method();
+        for warning in &plan.plugins.warnings {
+            self.warn(warning.clone());
+        }
+        let method = plan.method;
         // What the adapters at the end belong to, where anybody has it.
         let mut base = Some(config.model.base_model_name.as_str());
         let warms_up = config.warm_up.steps > 0 && !plan.examples.demonstrations.is_empty();
@@ -518,6 +570,7 @@ impl Run<'_> {
         } else {
             self.evaluate(&format!("before {}", method.name()))?;
         }
+        let reward_model = self.prepare_reward_model()?;
         let mut preferences = None;
         let mut rollouts = None;
         match method {
@@ -559,6 +612,7 @@ impl Run<'_> {
             targets,
             evaluations,
             preferences,
+            reward_model,
             rollouts,
             warnings: std::mem::take(&mut self.warnings),
         })
@@ -702,7 +756,7 @@ impl Run<'_> {
             let extras = |folder: &Path| tokenizer.save(folder);
             let folder = run.folder.path("");
             // A warm-up is not gone on with: it is short, and what follows has checkpoints.
-            let checkpoints = (run.plan.method() == Method::Sft).then(|| trainer::Checkpoints {
+            let checkpoints = (run.plan.method == Method::Sft).then(|| trainer::Checkpoints {
                 folder: &folder,
                 resume: run.resume.clone(),
                 extras: &extras,

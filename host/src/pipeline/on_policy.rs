@@ -1,14 +1,19 @@
 //! PPO, GRPO and RLOO: the policy learns from rewards for its own responses.
+//!
+//! Plugins score a batch before the next one is sampled, not meanwhile: the next responses are to
+//! come from the policy that has learned from this batch, and while a batch is sampled every core
+//! is busy, as it is when plugins and sandbox workers score it.
 
 use serde_json::Value;
 
 use super::folder::RunFolder;
 use super::policy::Policy;
-use super::samples::{Judge, abstentions, curves};
+use super::samples::{Judge, Judged, curves};
 use super::{Error, Run};
 use crate::config::Method;
 use crate::data::Task;
 use crate::report::RolloutSummary;
+use crate::reward::Watch;
 use crate::rollout::Response;
 use crate::trainer::on_policy::{Environment, Job, Scores};
 use crate::trainer::{self, grpo, ppo};
@@ -19,8 +24,9 @@ struct Scoring<'a> {
     folder: &'a RunFolder,
     tasks: &'a [Task],
     stage: &'static str,
-    /// Said once: a part that abstains does so at every step.
-    warned: bool,
+    watch: Watch,
+    /// The step that was watched last: responses to other prompts may follow in the same.
+    watched: Option<u64>,
 }
 
 impl Environment for Scoring<'_> {
@@ -36,19 +42,43 @@ impl Environment for Scoring<'_> {
             .iter()
             .map(|response| &self.tasks[tasks[response.prompt]])
             .collect();
-        let (samples, rewards) = self.judge.rewards(step, &answered, responses)?;
-        self.folder
-            .learned(self.stage, step + 1, &samples, &rewards)?;
+        let Judged {
+            samples,
+            rewards,
+            seconds,
+        } = self.judge.rewards(step, &answered, responses)?;
+        let (stage, count) = (self.stage, samples.len());
+        self.folder.learned(stage, step + 1, &samples, &rewards)?;
+        self.folder.reward_times(stage, step + 1, count, &seconds)?;
+        let mut means = curves(&rewards);
         let mut warnings = Vec::new();
-        if !self.warned {
-            warnings = abstentions(self.stage, &rewards);
-            self.warned = !warnings.is_empty();
+        if self.watched.replace(step) != Some(step) {
+            let tokens: Vec<usize> = responses.iter().map(|r| r.ids.len()).collect();
+            let parts = self.judge.plan.reward_parts();
+            let weight = |name: &str| {
+                let part = parts.iter().find(|part| part.name == name);
+                part.map_or(1.0, |part| part.weight)
+            };
+            let signs = self.watch.observe(&samples, &tokens, &rewards, &weight);
+            means.extend(signs.values);
+            let told = signs.warnings.into_iter();
+            warnings = told
+                .map(|warning| format!("{stage}, step {}: {warning}", step + 1))
+                .collect();
         }
         Ok(Scores {
-            means: curves(&rewards),
+            means,
             totals: rewards.totals,
             warnings,
         })
+    }
+
+    fn state(&self) -> Value {
+        serde_json::to_value(&self.watch).expect("plain data")
+    }
+
+    fn restore(&mut self, state: &Value) {
+        self.watch = serde_json::from_value(state.clone()).unwrap_or_default();
     }
 
     fn keep_bad_batch(&mut self, step: u64, batch: &Value) -> Result<(), Error> {
@@ -74,7 +104,8 @@ impl Run<'_> {
                 folder: run.folder,
                 tasks,
                 stage: method.name(),
-                warned: false,
+                watch: Watch::default(),
+                watched: None,
             };
             let job = Job {
                 prompts: &prompts,

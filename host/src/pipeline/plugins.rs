@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use super::programs::services;
 use super::{EncoderChoice, Error};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Method};
 use crate::plugin::{
     self, CodeRunner, Component, DataAdapter, Kind, Metric, RewardShaper, Runtime, Services, Spec,
 };
 use crate::report::manifest::PluginPin;
 use crate::reward;
+
+/// The metric that executes a task's tests.
+pub const TESTS: &str = "unit-tests";
 
 /// Components that a run was given or needs, ready for work.
 pub struct Plugins {
@@ -21,8 +24,36 @@ pub struct Plugins {
     pub not_computed: Vec<(String, String)>,
     /// Each with its name and signature.
     pub pins: Vec<PluginPin>,
-    /// Parts of the reward, by name, with their weights.
-    weights: Vec<(String, f64)>,
+    /// What the user should know of what is used in place of something else.
+    pub warnings: Vec<String>,
+    /// Parts of the reward.
+    shares: Vec<Share>,
+    /// For plugins that are loaded later.
+    services: Services,
+}
+
+/// A metric or shaper as a part of the reward.
+struct Share {
+    name: String,
+    weight: f64,
+    clip: Option<f64>,
+}
+
+impl Share {
+    fn whole(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            weight: 1.0,
+            clip: None,
+        }
+    }
+}
+
+/// What tasks have to rank responses by, where the user says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rankable {
+    pub tests: bool,
+    pub references: bool,
 }
 
 impl Plugins {
@@ -32,10 +63,8 @@ impl Plugins {
     /// One of them can't be used, or two have the same name.
     pub fn load(runtime: &Arc<Runtime>, config: &Config, specs: &[Spec]) -> Result<Self, Error> {
         let encoder = EncoderChoice::of(config);
-        let (mut plugins, services) =
-            Self::with_services(runtime, specs, &config.sandbox, encoder)?;
-        plugins.add_configured(runtime, config, &services)?;
-        plugins.default_reward(config);
+        let mut plugins = Self::given(runtime, specs, &config.sandbox, encoder)?;
+        plugins.add_configured(runtime, config)?;
         Ok(plugins)
     }
 
@@ -49,15 +78,6 @@ impl Plugins {
         sandbox: &config::Sandbox,
         encoder: EncoderChoice,
     ) -> Result<Self, Error> {
-        Ok(Self::with_services(runtime, specs, sandbox, encoder)?.0)
-    }
-
-    fn with_services(
-        runtime: &Arc<Runtime>,
-        specs: &[Spec],
-        sandbox: &config::Sandbox,
-        encoder: EncoderChoice,
-    ) -> Result<(Self, Services), Error> {
         let mut found = Vec::with_capacity(specs.len());
         for spec in specs {
             found.push((Component::find(runtime, spec)?, spec));
@@ -68,7 +88,9 @@ impl Plugins {
             adapters: Vec::new(),
             not_computed: Vec::new(),
             pins: Vec::new(),
-            weights: Vec::new(),
+            warnings: Vec::new(),
+            shares: Vec::new(),
+            services: Services::default(),
         };
         let mut runners = Vec::new();
         for (component, spec) in &found {
@@ -78,8 +100,9 @@ impl Plugins {
                 runners.push((*spec).clone());
             }
         }
-        let services = services(runtime, runners, sandbox, encoder);
+        plugins.services = services(runtime, runners, sandbox, encoder);
         for (component, spec) in found {
+            let services = plugins.services.clone();
             match component.kind {
                 Kind::Metric => {
                     let name = spec.name.clone().unwrap_or_else(|| component.stem());
@@ -102,15 +125,18 @@ impl Plugins {
                 Kind::CodeRunner => {}
             }
         }
-        Ok((plugins, services))
+        Ok(plugins)
     }
 
     fn add_metric(&mut self, metric: Metric, spec: &Spec) -> Result<(), plugin::Error> {
         self.check_name(metric.name(), metric.component())?;
         let signature = Some(metric.signature());
         self.pin(metric.component(), spec, metric.name(), signature);
-        self.weights
-            .extend(spec.weight.map(|weight| (metric.name().to_owned(), weight)));
+        self.shares.extend(spec.weight.map(|weight| Share {
+            name: metric.name().to_owned(),
+            weight,
+            clip: spec.clip,
+        }));
         self.metrics.push(metric);
         Ok(())
     }
@@ -118,8 +144,11 @@ impl Plugins {
     fn add_shaper(&mut self, shaper: RewardShaper, spec: &Spec) -> Result<(), plugin::Error> {
         self.check_name(shaper.name(), shaper.component())?;
         self.pin(shaper.component(), spec, shaper.name(), None);
-        self.weights
-            .push((shaper.name().to_owned(), spec.weight.unwrap_or(1.0)));
+        self.shares.push(Share {
+            name: shaper.name().to_owned(),
+            weight: spec.weight.unwrap_or(1.0),
+            clip: spec.clip,
+        });
         self.shapers.push(shaper);
         Ok(())
     }
@@ -187,12 +216,9 @@ impl Plugins {
         &mut self,
         runtime: &Arc<Runtime>,
         config: &Config,
-        services: &Services,
     ) -> Result<(), plugin::Error> {
-        let load = |name: &str| {
-            let spec = Spec::of(name);
-            Metric::of(Component::find(runtime, &spec)?, &spec, services)
-        };
+        let services = self.services.clone();
+        let load = |name: &str| load(runtime, name, &services);
         let needed: Vec<String> = self
             .shapers
             .iter()
@@ -231,19 +257,58 @@ impl Plugins {
         Ok(())
     }
 
-    /// Without shapers and weighted metrics, the metric that ranks preferences is the reward.
-    fn default_reward(&mut self, config: &Config) {
-        let name = &config.preferences.metric;
-        if self.weights.is_empty() && self.metric(name).is_some() {
-            self.weights.push((name.clone(), 1.0));
+    /// Whether the user made a plugin a part of the reward.
+    pub fn rewarded(&self) -> bool {
+        !self.shares.is_empty()
+    }
+
+    /// The reward where the user made no plugin a part of it: executed tests for a method that
+    /// learns from rewards, if the tasks have some; else the metric that ranks preferences.
+    ///
+    /// # Errors
+    /// The metric for tests is there and can't be used.
+    pub fn default_reward(
+        &mut self,
+        runtime: &Arc<Runtime>,
+        config: &Config,
+        method: Method,
+        tasks: Rankable,
+    ) -> Result<(), plugin::Error> {
+        if self.rewarded() {
+            return Ok(());
         }
+        let metric = &config.preferences.metric;
+        if tasks.tests && method.learns_from_rewards() {
+            if self.metric(TESTS).is_none() {
+                match load(runtime, TESTS, &self.services.clone()) {
+                    Ok(tests) => self.add_metric(tests, &Spec::of(TESTS))?,
+                    Err(
+                        error @ (plugin::Error::NotFound { .. }
+                        | plugin::Error::NotGranted { .. }
+                        | plugin::Error::NotOffered { .. }),
+                    ) => self.warnings.push(format!(
+                        "the tasks' tests can't be the reward, `{metric}` takes their place: {}",
+                        one_line(&error)
+                    )),
+                    Err(error) => return Err(error),
+                }
+            }
+            if self.metric(TESTS).is_some() {
+                self.shares.push(Share::whole(TESTS));
+                return Ok(());
+            }
+        }
+        if tasks.references && self.metric(metric).is_some() {
+            self.shares.push(Share::whole(metric));
+        }
+        Ok(())
     }
 
     /// Parts of the reward; empty if nothing can rank responses.
     pub fn reward_parts(&self) -> Vec<reward::Part<'_>> {
-        self.weights
+        self.shares
             .iter()
-            .filter_map(|(name, weight)| {
+            .filter_map(|Share { name, weight, clip }| {
                 let shaper = self.shapers.iter().find(|shaper| shaper.name() == name);
                 let source = match (shaper, self.metric(name)) {
                     (Some(shaper), _) => reward::Source::Shaper(shaper),
@@ -256,6 +321,7 @@ impl Plugins {
                 Some(reward::Part {
                     name,
                     weight: *weight,
+                    clip: *clip,
                     source,
                 })
             })
@@ -268,16 +334,16 @@ impl Plugins {
             .iter()
             .filter(|metric| {
                 !self.shapers.is_empty()
-                    || self.weights.iter().any(|(name, _)| name == metric.name())
+                    || self.shares.iter().any(|share| share.name == metric.name())
             })
             .collect()
     }
 
     /// The reward for people: `codebleu`, or `targets + 0.2 length`.
     pub fn describe_reward(&self) -> String {
-        self.weights
+        self.shares
             .iter()
-            .map(|(name, weight)| {
+            .map(|Share { name, weight, .. }| {
                 if *weight == 1.0 {
                     name.clone()
                 } else {
@@ -287,6 +353,12 @@ impl Plugins {
             .collect::<Vec<_>>()
             .join(" + ")
     }
+}
+
+/// A metric by its name alone.
+fn load(runtime: &Arc<Runtime>, name: &str, services: &Services) -> Result<Metric, plugin::Error> {
+    let spec = Spec::of(name);
+    Metric::of(Component::find(runtime, &spec)?, &spec, services)
 }
 
 /// An error and its hint as a reason in a table.

@@ -6,11 +6,12 @@ use std::sync::atomic::AtomicBool;
 use candle_core::Device;
 use serde::Serialize;
 
-use super::Error;
+use super::{Error, Policy};
 use crate::config::Config;
 use crate::data::{self, Dataset, PreferencePair, Rating, feedback, splits};
 use crate::evaluate::bootstrap;
 use crate::hub;
+use crate::models::scorer::HeadKind;
 use crate::models::{Model, Scorer, weights};
 use crate::random::{Purpose, Stream};
 use crate::reward::LearnedReward;
@@ -50,6 +51,16 @@ impl Feedback {
             ));
         }
         Ok(all)
+    }
+
+    /// What there is of it, for people.
+    pub fn describe(&self) -> String {
+        let ratings = self.ratings.iter().map(Vec::len).sum::<usize>();
+        match (self.pairs.len(), ratings) {
+            (pairs, 0) => format!("{pairs} preferences"),
+            (0, ratings) => format!("{ratings} ratings"),
+            (pairs, ratings) => format!("{pairs} preferences and {ratings} ratings"),
+        }
     }
 
     /// Every prompt once, in the order of the files.
@@ -253,17 +264,45 @@ struct Judged {
     with: Option<Evaluation>,
 }
 
+/// What a reward model is made of.
+#[derive(Clone, Copy)]
+pub enum Beginning<'a> {
+    /// `model.reward_model_name`.
+    Named,
+    /// A copy of the policy as it is, as InstructGPT's began with the supervised model (Ouyang et
+    /// al. 2022, section 3.5).
+    Policy(&'a Policy),
+}
+
+impl Beginning<'_> {
+    fn model(self, config: &Config, device: &Device) -> Result<(Scorer, Tokenizer), Error> {
+        match self {
+            Self::Named => {
+                let folder = hub::resolve(&config.model.reward_model_name)?;
+                let model = Scorer::load_usual(&folder, config.seed, device)?;
+                Ok((model, Tokenizer::from_folder(&folder)?))
+            }
+            Self::Policy(policy) => {
+                let scorer = policy.model.scorer(HeadKind::Score, config.seed);
+                let scorer = scorer.map_err(|source| Error::Tensor {
+                    doing: "making a reward model of the policy".into(),
+                    source,
+                })?;
+                Ok((scorer, policy.tokenizer.clone()))
+            }
+        }
+    }
+}
+
 fn train_one(
     config: &Config,
     device: &Device,
+    beginning: Beginning,
     (train, held_out): (&Feedback, &Feedback),
     tracker: &mut dyn Tracker,
     interrupt: &AtomicBool,
 ) -> Result<(Scorer, Tokenizer, Judged), Error> {
-    let name = &config.model.reward_model_name;
-    let folder = hub::resolve(name)?;
-    let tokenizer = Tokenizer::from_folder(&folder)?;
-    let mut model = Scorer::load_usual(&folder, config.seed, device)?;
+    let (mut model, tokenizer) = beginning.model(config, device)?;
     let dtype = super::policy::compute_type(config.model.precision, device);
     let backbone = model.backbone_mut();
     backbone.set_compute(dtype);
@@ -353,7 +392,7 @@ fn report(judged: &[Judged], held_out: &[&Feedback], seed: u64) -> Report {
     }
 }
 
-/// Trains `model.reward_model_name` on all but the held-out prompts, saves it into `save` where
+/// Trains what it begins with on all but the held-out prompts, saves it into `save` where
 /// that is given, and hands it over as a part of the reward.
 ///
 /// # Errors
@@ -361,14 +400,15 @@ fn report(judged: &[Judged], held_out: &[&Feedback], seed: u64) -> Report {
 pub fn train(
     config: &Config,
     device: &Device,
-    feedback: &Feedback,
+    (beginning, feedback): (Beginning, &Feedback),
     save: Option<&Path>,
     tracker: &mut dyn Tracker,
     interrupt: &AtomicBool,
 ) -> Result<(LearnedReward, Report), Error> {
     let (part, held_out) = feedback.hold_out(config.data.eval_fraction, config.seed)?;
+    let parts = (&part, &held_out);
     let (model, tokenizer, judged) =
-        train_one(config, device, (&part, &held_out), tracker, interrupt)?;
+        train_one(config, device, beginning, parts, tracker, interrupt)?;
     let report = report(&[judged], &[&held_out], config.seed);
     if let Some(folder) = save {
         model.save(folder, &|folder| tokenizer.save(folder))?;
@@ -392,7 +432,8 @@ pub fn cross_validate(
     let folds = feedback.folds(folds, config.seed)?;
     let mut judged = Vec::with_capacity(folds.len());
     for (train, held_out) in &folds {
-        let (_, _, one) = train_one(config, device, (train, held_out), tracker, interrupt)?;
+        let parts = (train, held_out);
+        let (_, _, one) = train_one(config, device, Beginning::Named, parts, tracker, interrupt)?;
         judged.push(one);
     }
     let held_out: Vec<&Feedback> = folds.iter().map(|(_, held_out)| held_out).collect();

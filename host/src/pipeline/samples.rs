@@ -1,5 +1,7 @@
 //! The model's own responses: greedy ones to be judged, sampled ones to learn from.
 
+use std::time::Instant;
+
 use super::{Error, Plan, Run};
 use crate::config::Generation;
 use crate::data::Task;
@@ -84,8 +86,14 @@ impl Run<'_> {
         responses: &[Response],
     ) -> Result<Rewards, Error> {
         let answered: Vec<&Task> = responses.iter().map(|r| &tasks[r.prompt]).collect();
-        let (samples, rewards) = self.judge().rewards(0, &answered, responses)?;
+        let Judged {
+            samples,
+            rewards,
+            seconds,
+        } = self.judge().rewards(0, &answered, responses)?;
         self.folder.rewards(stage, &samples, &rewards)?;
+        self.folder
+            .reward_times(stage, 0, samples.len(), &seconds)?;
         let means = curves(&rewards);
         let values: Vec<(&str, f64)> = means
             .iter()
@@ -176,6 +184,13 @@ impl Run<'_> {
     }
 }
 
+/// Responses as samples, what they are worth, and how long each part took over them.
+pub(super) struct Judged {
+    pub samples: Vec<Sample>,
+    pub rewards: Rewards,
+    pub seconds: Vec<(String, f64)>,
+}
+
 /// Says what responses are worth.
 pub(super) struct Judge<'a> {
     pub plan: &'a Plan,
@@ -221,14 +236,16 @@ impl Judge<'_> {
     /// Responses as samples, and their rewards; `tasks` has the task of each response.
     ///
     /// # Errors
-    /// A part ends the run, or no response has a reward.
+    /// A part ends the run, no response has a reward, or a canary passes.
     pub fn rewards(
         &self,
         step: u64,
         tasks: &[&Task],
         responses: &[Response],
-    ) -> Result<(Vec<Sample>, Rewards), Error> {
+    ) -> Result<Judged, Error> {
         let plan = self.plan;
+        plan.check_canaries(step, tasks)?;
+        let mut seconds = Vec::new();
         let samples: Vec<Sample> = responses
             .iter()
             .zip(tasks)
@@ -240,7 +257,9 @@ impl Judge<'_> {
             .map(|(response, sample)| self.rollout(response, sample))
             .collect();
         for metric in plan.plugins.reward_metrics() {
+            let start = Instant::now();
             let scores = evaluate::score(metric, &samples).per_sample;
+            seconds.push((metric.name().to_owned(), start.elapsed().as_secs_f64()));
             for (rollout, score) in rollouts.iter_mut().zip(scores) {
                 let value = score.ok().map(|score| score.value);
                 rollout
@@ -253,9 +272,12 @@ impl Judge<'_> {
                 .iter()
                 .map(|sample| (sample.prompt.as_str(), sample.response.as_str()))
                 .collect();
+            let start = Instant::now();
             for (rollout, score) in rollouts.iter_mut().zip(model.scores(&texts)?) {
                 rollout.reward_model_score = Some(score);
             }
+            let took = start.elapsed().as_secs_f64();
+            seconds.push((reward::REWARD_MODEL.to_owned(), took));
         }
         let targets = plan.config.evaluation.targets();
         let context = Context {
@@ -269,12 +291,22 @@ impl Judge<'_> {
                 .collect(),
         };
         let rewards = reward::rewards(&plan.reward_parts(), &rollouts, &context)?;
+        for part in &rewards.parts {
+            // Shapers are the parts that work now: what the others made was known.
+            if part.seconds > 0.0 {
+                seconds.push((part.name.clone(), part.seconds));
+            }
+        }
         if rewards.totals.iter().all(Option::is_none)
             && let Some((part, reason)) = first_reason(&rewards)
         {
             return Err(Error::Reward { part, reason });
         }
-        Ok((samples, rewards))
+        Ok(Judged {
+            samples,
+            rewards,
+            seconds,
+        })
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Spec {
     pub on_failure: OnFailure,
     /// Its share in the reward; finite.
     pub weight: Option<f64>,
+    /// What its rewards are cut to, above and below zero; finite, above 0.
+    pub clip: Option<f64>,
 }
 
 /// What becomes of a sample's reward where a plugin fails or abstains.
@@ -64,6 +66,7 @@ impl Spec {
             limits: Limits::default(),
             on_failure: OnFailure::default(),
             weight: None,
+            clip: None,
         }
     }
 
@@ -104,10 +107,16 @@ impl Spec {
             }
             spec.weight = Some(weight);
         }
+        if let Some(clip) = entry.clip {
+            if !(clip > 0.0 && clip.is_finite()) {
+                return Err(refuse(format!("`clip` is {clip}"), "a number above 0"));
+            }
+            spec.clip = Some(clip);
+        }
         Ok(spec)
     }
 
-    /// Reads `PATH[,name=…][,grant=…][,weight=…][,on-failure=…][,LIMIT=…][,config={…}]`;
+    /// Reads `PATH[,name=…][,grant=…][,weight=…][,clip=…][,on-failure=…][,LIMIT=…][,config={…}]`;
     /// `config` comes last. Limits are numbers, sizes may end in `K`, `M` or `G`.
     ///
     /// # Errors
@@ -155,6 +164,16 @@ impl Spec {
                         error(format!("`weight` needs a number, found `{value}`"), form)
                     })?);
                 }
+                "clip" => {
+                    let clip = value.parse().ok();
+                    let clip = clip.filter(|clip: &f64| *clip > 0.0 && clip.is_finite());
+                    spec.clip = Some(clip.ok_or_else(|| {
+                        error(
+                            format!("`clip` needs a number above 0, found `{value}`"),
+                            form,
+                        )
+                    })?);
+                }
                 limit if Limits::KEYS.contains(&limit) => {
                     let number = size(value).ok_or_else(|| {
                         error(
@@ -169,7 +188,7 @@ impl Spec {
                     return Err(error(
                         format!("unknown key `{key}`"),
                         &format!(
-                            "keys are name, grant, weight, on-failure, config, and the limits {keys}"
+                            "keys are name, grant, weight, clip, on-failure, config, and the limits {keys}"
                         ),
                     ));
                 }

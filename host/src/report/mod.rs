@@ -21,6 +21,9 @@ pub struct Summary {
     pub evaluations: Vec<StageEvaluation>,
     /// The preference loss on held-out pairs.
     pub preferences: Option<PreferenceSummary>,
+    /// The reward model that was trained on human feedback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward_model: Option<RewardModelSummary>,
     /// What was learned from the policy's own responses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollouts: Option<RolloutSummary>,
@@ -47,6 +50,24 @@ pub struct PreferenceSummary {
     pub pairs_held_out: usize,
     pub before: dpo::Evaluation,
     pub after: dpo::Evaluation,
+}
+
+/// How right the reward model was on human feedback that it had not seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RewardModelSummary {
+    /// What it began with.
+    pub begun_with: String,
+    /// Pairs and ratings trained on.
+    pub examples_trained: usize,
+    /// Held-out pairs; the rest is none where there are no pairs.
+    pub pairs_held_out: usize,
+    /// Share of them that is ranked right, without human logits, and its 95 % interval.
+    pub accuracy: Option<f64>,
+    pub interval: Option<[f64; 2]>,
+    /// The same of the rule that the shorter response is the better one.
+    pub shorter_wins: Option<f64>,
+    /// Mean held-out loss of pairs and ratings.
+    pub loss: f64,
 }
 
 /// What PPO, GRPO or RLOO did.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{StageEvaluation, Summary, TargetResult};
+use super::{RewardModelSummary, StageEvaluation, Summary, TargetResult};
 use crate::evaluate::MetricResult;
 use crate::evaluate::paired::Comparison;
 use crate::evaluate::pass_at::PassAt;
@@ -33,6 +33,9 @@ pub fn summary(summary: &Summary) -> String {
             let _ = writeln!(out, "  {name:22} {before:8.4} {after:8.4}");
         }
     }
+    if let Some(model) = &summary.reward_model {
+        reward_model(&mut out, model);
+    }
     if let Some(rollouts) = &summary.rollouts {
         let _ = write!(
             out,
@@ -54,6 +57,24 @@ pub fn summary(summary: &Summary) -> String {
         let _ = writeln!(out, "\nwarning: {warning}");
     }
     out
+}
+
+fn reward_model(out: &mut String, model: &RewardModelSummary) {
+    let _ = writeln!(
+        out,
+        "\nreward model ({}: {} examples trained, {} pairs held out)",
+        model.begun_with, model.examples_trained, model.pairs_held_out
+    );
+    let number = |value: f64| format!("{value:8.4}");
+    let rows = [
+        ("held-out accuracy", model.accuracy, model.interval),
+        ("the shorter one wins", model.shorter_wins, None),
+        ("held-out loss", Some(model.loss), None),
+    ];
+    for (name, value, range) in rows {
+        let value = value.map_or("no pairs are held out".to_owned(), number);
+        let _ = writeln!(out, "  {name:22} {value} {:>21}", interval(range));
+    }
 }
 
 /// One line a target: the value with its interval, and whether that is enough.

@@ -5,10 +5,13 @@
 //! fixed penalty in the part's place, or the run ends. It is never a silent zero.
 
 pub mod learned;
+pub mod watch;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 pub use learned::LearnedReward;
+pub use watch::Watch;
 
 use crate::plugin::reward_shaper::{Context, Reward, Rollout};
 use crate::plugin::{OnFailure, RewardShaper};
@@ -23,6 +26,8 @@ pub const REWARD_MODEL: &str = "reward_model";
 pub struct Part<'a> {
     pub name: &'a str,
     pub weight: f64,
+    /// Its values are cut to ± this before they are weighed.
+    pub clip: Option<f64>,
     pub source: Source<'a>,
 }
 
@@ -43,10 +48,15 @@ pub enum Source<'a> {
 /// The sum of human and automated feedback: `w · human + (1 − w) · automated`, `w` being
 /// `feedback_weight` in [0, 1], human the reward model's part and automated the weighted others.
 /// Parts that weigh nothing are left out.
-pub fn with_reward_model<'a>(automated: Vec<Part<'a>>, feedback_weight: f64) -> Vec<Part<'a>> {
+pub fn with_reward_model<'a>(
+    automated: Vec<Part<'a>>,
+    feedback_weight: f64,
+    clip: Option<f64>,
+) -> Vec<Part<'a>> {
     let human = Part {
         name: REWARD_MODEL,
         weight: feedback_weight,
+        clip,
         source: Source::RewardModel {
             on_failure: OnFailure::Abstain,
         },
@@ -77,6 +87,8 @@ pub struct PartRewards {
     pub named: Vec<Vec<(String, f64)>>,
     /// Why there is no value, where there is none.
     pub reasons: Vec<Option<String>>,
+    /// What a shaper took over all of them; 0 for what was known before.
+    pub seconds: f64,
 }
 
 /// A part failed whose policy is to end the run.
@@ -99,7 +111,7 @@ pub fn rewards(parts: &[Part], rollouts: &[Rollout], context: &Context) -> Resul
         let rewards = part.values(rollouts, context);
         for (at, total) in totals.iter_mut().enumerate() {
             let term = match (rewards.values[at], part.on_failure()) {
-                (Some(value), _) => Some(part.weight * value),
+                (Some(value), _) => Some(part.weight * part.cut(value)),
                 (None, OnFailure::Abstain) => None,
                 // As it is: a weight must not make a reward of it.
                 (None, OnFailure::Penalty(penalty)) => Some(penalty),
@@ -119,6 +131,10 @@ pub fn rewards(parts: &[Part], rollouts: &[Rollout], context: &Context) -> Resul
 }
 
 impl Part<'_> {
+    fn cut(&self, value: f64) -> f64 {
+        self.clip.map_or(value, |limit| value.clamp(-limit, limit))
+    }
+
     fn on_failure(&self) -> OnFailure {
         match &self.source {
             Source::Metric { on_failure, .. } | Source::RewardModel { on_failure } => *on_failure,
@@ -127,6 +143,7 @@ impl Part<'_> {
     }
 
     fn values(&self, rollouts: &[Rollout], context: &Context) -> PartRewards {
+        let start = Instant::now();
         let mut rewards = PartRewards {
             name: self.name.to_owned(),
             ..PartRewards::default()
@@ -172,6 +189,9 @@ impl Part<'_> {
                     }
                 }
             }
+        }
+        if let Source::Shaper(_) = self.source {
+            rewards.seconds = start.elapsed().as_secs_f64();
         }
         rewards
     }
@@ -232,6 +252,7 @@ mod tests {
         Part {
             name,
             weight,
+            clip: None,
             source: Source::Metric {
                 higher_is_better,
                 on_failure,
@@ -273,12 +294,15 @@ mod tests {
         rollouts[1].reward_model_score = Some(1.0);
         let totals = |rollouts: &[Rollout], feedback_weight| {
             let automated = vec![part("bleu", 2.0, true, OnFailure::Abstain)];
-            let parts = with_reward_model(automated, feedback_weight);
+            let parts = with_reward_model(automated, feedback_weight, Some(4.0));
             let rewards = rewards(&parts, rollouts, &Context::default());
             rewards.map(|rewards| rewards.totals)
         };
         assert_eq!(totals(&rollouts, 0.25), Ok(vec![Some(1.5), None]));
         assert_eq!(totals(&rollouts, 1.0), Ok(vec![Some(3.0), Some(1.0)]));
+        // Cut to 4.
+        rollouts[0].reward_model_score = Some(-9.0);
+        assert_eq!(totals(&rollouts, 1.0), Ok(vec![Some(-4.0), Some(1.0)]));
         rollouts[0].reward_model_score = None;
         rollouts[1].reward_model_score = Some(f64::NAN);
         assert_eq!(totals(&rollouts, 0.0), Ok(vec![Some(1.0), None]));

@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::Result;
 
 use crate::config::training::{Schedule, Training};
-use crate::models::{Model, weights};
+use crate::models::{Model, Parameter, weights};
 use crate::ops::adamw::{Moments, Step, adamw, square_sum};
 
 /// Added to the norm before division; torch's `clip_grad_norm_`.
@@ -31,9 +31,16 @@ impl AdamW {
     /// # Errors
     /// The device has no room for two moments a weight.
     pub fn new<M: Model + ?Sized>(model: &M, training: &Training) -> Result<Self> {
+        Self::of(&model.trainable(), training)
+    }
+
+    /// The same for any parameters; all later calls must get these, in this order.
+    ///
+    /// # Errors
+    /// As for [`AdamW::new`].
+    pub fn of(parameters: &[&Parameter], training: &Training) -> Result<Self> {
         Ok(Self {
-            moments: model
-                .trainable()
+            moments: parameters
                 .iter()
                 .map(|p| Moments::new(&p.value))
                 .collect::<Result<_>>()?,
@@ -60,7 +67,20 @@ impl AdamW {
         max_norm: f64,
         loss_scale: f64,
     ) -> Result<f64> {
-        let mut parameters = model.trainable_mut();
+        self.update(model.trainable_mut(), learning_rate, max_norm, loss_scale)
+    }
+
+    /// The same for the parameters of [`AdamW::of`].
+    ///
+    /// # Errors
+    /// One of them is frozen.
+    pub fn update(
+        &mut self,
+        mut parameters: Vec<&mut Parameter>,
+        learning_rate: f64,
+        max_norm: f64,
+        loss_scale: f64,
+    ) -> Result<f64> {
         let mut squares = 0.0;
         for parameter in &parameters {
             let Some(gradient) = &parameter.gradient else {
@@ -101,12 +121,12 @@ impl AdamW {
         self.number
     }
 
-    /// Zeroes a model's gradients: what was accumulated is not learned.
+    /// Zeroes gradients: what was accumulated is not learned.
     ///
     /// # Errors
     /// The device has no room.
-    pub fn discard(model: &mut dyn Model) -> Result<()> {
-        for parameter in model.trainable_mut() {
+    pub fn discard(parameters: Vec<&mut Parameter>) -> Result<()> {
+        for parameter in parameters {
             if parameter.gradient.is_some() {
                 parameter.gradient = Some(parameter.value.zeros_like()?);
             }
@@ -119,7 +139,14 @@ impl AdamW {
     /// # Errors
     /// The file cannot be written.
     pub fn save<M: Model + ?Sized>(&self, file: &Path, model: &M) -> io::Result<()> {
-        let parameters = model.trainable();
+        self.write(file, &model.trainable())
+    }
+
+    /// The same for the parameters of [`AdamW::of`].
+    ///
+    /// # Errors
+    /// As for [`AdamW::save`].
+    pub fn write(&self, file: &Path, parameters: &[&Parameter]) -> io::Result<()> {
         let names: Vec<[String; 2]> = parameters
             .iter()
             .map(|p| {
@@ -148,8 +175,21 @@ impl AdamW {
         model: &M,
         number: u64,
     ) -> std::result::Result<(), weights::Error> {
+        self.read(file, &model.trainable(), number)
+    }
+
+    /// The same for the parameters of [`AdamW::of`].
+    ///
+    /// # Errors
+    /// As for [`AdamW::load`].
+    pub fn read(
+        &mut self,
+        file: &Path,
+        parameters: &[&Parameter],
+        number: u64,
+    ) -> std::result::Result<(), weights::Error> {
         let mut files = weights::Files::single(file)?;
-        for (parameter, moments) in model.trainable().iter().zip(&mut self.moments) {
+        for (parameter, moments) in parameters.iter().zip(&mut self.moments) {
             let (name, shape, device) = (
                 &parameter.name,
                 parameter.value.dims(),

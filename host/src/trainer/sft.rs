@@ -1,7 +1,8 @@
 //! Supervised warm-up: the model learns to say the demonstrated responses.
 //!
 //! The loss is the mean of `−logprob` over the response tokens of a step; prompts are not
-//! learnt.
+//! learnt. A batch holds its sequences one after another, each attending to itself alone: nothing
+//! is padded, so there is nothing that packing several into one row could save.
 
 use super::minibatch::{Demonstration, demonstrations};
 use super::{Error, Outcome, Run, Stats, Task};
@@ -31,10 +32,11 @@ impl<'a> Task for Supervised<'a> {
         let (batch, targets) = demonstrations(micro.iter().map(|i| &self.0[*i]));
         stats.tokens += batch.tokens() as u64;
         let weight = 1.0 / tokens as f64;
-        model.accumulate(&batch, &targets, &mut |_, logprobs| {
+        let objective = &mut |_: usize, logprobs: &[f32]| {
             stats.loss -= logprobs.iter().map(|x| f64::from(*x)).sum::<f64>() * weight;
             vec![-weight as f32; logprobs.len()]
-        })
+        };
+        model.accumulate(&batch, &targets, objective).map(drop)
     }
 
     fn set_loss_scale(model: &mut Self::Model, scale: f32) {

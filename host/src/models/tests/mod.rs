@@ -9,6 +9,7 @@ use super::scorer::HeadKind;
 use super::spec::Spec;
 use super::*;
 use crate::config::reward_model::HumanLogitsLayer;
+use crate::ops::embedding::gather;
 use crate::ops::testing::{assert_close, values};
 use crate::ops::without_fused_kernels;
 
@@ -241,10 +242,27 @@ fn batch() -> (Packed, Targets) {
     (batch, targets)
 }
 
-/// `loss = Σ_groups (Σ logprob)² / 10`: not separable within a group.
+/// Slopes of the entropies of [`batch`]'s targets.
+const ENTROPY_SLOPES: [f32; 8] = [-0.3, 0.0, 0.2, 0.1, -0.1, 0.4, -0.2, 0.3];
+
+fn entropic_batch() -> (Packed, Targets) {
+    let (batch, mut targets) = batch();
+    targets.entropy_slopes = ENTROPY_SLOPES.to_vec();
+    (batch, targets)
+}
+
+/// `loss = Σ_groups (Σ logprob)² / 10 + Σ slope · entropy`: not separable within a group.
 impl Trainee for LanguageModel {
     fn loss(&self) -> Result<f64> {
-        let (batch, targets) = batch();
+        let (batch, targets) = entropic_batch();
+        let logits = gather(&self.logits(&batch)?, &targets.rows)?;
+        let rows = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        let entropies = rows.iter().zip(ENTROPY_SLOPES).map(|(row, slope)| {
+            let lse = row.iter().map(|x| x.exp()).sum::<f64>().ln();
+            let entropy: f64 = row.iter().map(|x| (x - lse).exp() * (lse - x)).sum();
+            f64::from(slope) * entropy
+        });
+        let entropies: f64 = entropies.sum();
         let logprobs = self.logprobs(&batch, &targets)?;
         let sum = |g: &std::ops::Range<usize>| {
             logprobs[g.clone()]
@@ -252,15 +270,17 @@ impl Trainee for LanguageModel {
                 .map(|x| f64::from(*x))
                 .sum::<f64>()
         };
-        Ok(targets.groups.iter().map(|g| sum(g).powi(2) / 10.0).sum())
+        let groups = targets.groups.iter().map(|g| sum(g).powi(2) / 10.0);
+        Ok(groups.sum::<f64>() + entropies)
     }
 
     fn add_gradients(&mut self) -> Result<()> {
-        let (batch, targets) = batch();
+        let (batch, targets) = entropic_batch();
         self.accumulate(&batch, &targets, &mut |_, logprobs| {
             let sum: f32 = logprobs.iter().sum();
             vec![sum / 5.0; logprobs.len()]
         })
+        .map(drop)
     }
 }
 
@@ -486,6 +506,70 @@ fn half_precision_stays_near() {
     });
 }
 
+// Would catch a value head that reads other states than it should, or whose slope does not reach
+// the backbone. Tolerance as in [`check_slopes`].
+#[test]
+fn values_on_the_policys_states_have_their_slope() -> Result<()> {
+    const WEIGHTS: [f32; 8] = [0.5, -1.0, 0.7, 0.2, -0.4, 1.1, -0.6, 0.3];
+    for (name, mut model) in language_models() {
+        let width = model.backbone().spec().hidden_size;
+        let mut head = ValueHead::new(width, &Device::Cpu)?;
+        shake(head.parameters_mut().into());
+        model.train()?;
+        let (batch, targets) = batch();
+        let values =
+            |model: &LanguageModel, head: &ValueHead| model.values(head, &batch, &targets.rows);
+        let mut seen = Vec::new();
+        model.accumulate_with_values(
+            &batch,
+            &targets,
+            &mut |_, logprobs| vec![0.0; logprobs.len()],
+            &mut head,
+            &mut |values| {
+                seen = values.to_vec();
+                WEIGHTS.to_vec()
+            },
+        )?;
+        assert_eq!(seen, values(&model, &head)?, "{name}");
+        let of = |p: &&Parameter| p.gradient.as_ref().expect("trained").copy();
+        let mut gradients: Vec<Tensor> = model.trainable().iter().map(of).collect::<Result<_>>()?;
+        gradients.extend(
+            head.parameters()
+                .iter()
+                .map(of)
+                .collect::<Result<Vec<_>>>()?,
+        );
+        for (i, gradient) in gradients.iter().enumerate() {
+            let norm2 = values_squared(gradient);
+            if norm2 == 0.0 {
+                // A vocabulary head of its own has no part in the values.
+                continue;
+            }
+            let step = 1e-2 / norm2.sqrt();
+            let mut at = |factor: f64| -> Result<f64> {
+                let mut all = model.trainable_mut();
+                all.extend(head.parameters_mut());
+                let value = &mut all[i].value;
+                *value = (&*value + (gradient * factor)?)?;
+                let found = values(&model, &head)?.into_iter().zip(WEIGHTS);
+                Ok(found.map(|(v, w)| f64::from(v) * f64::from(w)).sum())
+            };
+            let (up, down) = (at(step)?, at(-2.0 * step)?);
+            at(step)?;
+            let slope = (up - down) / (2.0 * step);
+            assert!(
+                (slope / norm2 - 1.0).abs() < 3e-2,
+                "{name}: parameter {i}: slope {slope}, gradient {norm2}"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn values_squared(x: &Tensor) -> f64 {
+    values(x).iter().map(|x| x * x).sum()
+}
+
 // Would catch gradients that are replaced where they should add up.
 #[test]
 fn micro_batches_add_up() -> Result<()> {
@@ -505,11 +589,13 @@ fn micro_batches_add_up() -> Result<()> {
             targets.push(&first, prompt.end - 1, response);
         }
         targets.close_group();
+        targets.entropy_slopes = ENTROPY_SLOPES[..5].to_vec();
         run(first, targets)?;
         let (mut second, mut targets) = (Packed::default(), Targets::default());
         second.push(&[9, 10, 11, 12]);
         targets.push(&second, 0, 1..4);
         targets.close_group();
+        targets.entropy_slopes = ENTROPY_SLOPES[5..].to_vec();
         run(second, targets)?;
         for (parameter, (_, b)) in model.parameters().iter().zip(&whole) {
             let what = format!("{name}: {}", parameter.name);

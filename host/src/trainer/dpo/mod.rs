@@ -189,7 +189,8 @@ impl<'a> Task for Preferences<'a> {
                     false => of_rejected,
                 })
                 .collect()
-        })
+        })?;
+        Ok(())
     }
 
     fn set_loss_scale(model: &mut Self::Model, scale: f32) {

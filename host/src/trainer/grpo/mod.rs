@@ -39,6 +39,7 @@ pub fn train<E: Environment>(
             ratio: Ratio::Token,
             aggregation: grpo.aggregation,
             kl_coefficient: grpo.kl_coefficient,
+            entropy_coefficient: 0.0,
         },
         advantages: &|batch, _| {
             let scores = scores(batch, |e| e.score);
@@ -74,6 +75,7 @@ pub fn train_leave_one_out<E: Environment>(
             aggregation: Aggregation::Grpo,
             // The rewards have it.
             kl_coefficient: 0.0,
+            entropy_coefficient: 0.0,
         },
         advantages: &|batch, beta| {
             let penalised = |e: &Experience| match e.ref_logprobs.is_empty() {

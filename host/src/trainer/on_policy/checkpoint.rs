@@ -6,6 +6,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::critic::Critic;
+use super::moments::RunningMoments;
+use super::spikes::Spikes;
 use super::{Job, Learner, LossScale, Recipe, State};
 use crate::models::{Model, weights};
 use crate::trainer::checkpoint::{self, Fingerprint, OPTIMIZER, STATE};
@@ -13,6 +16,9 @@ use crate::trainer::{Error, Plan, Run};
 
 /// Folder of the value model in a checkpoint.
 const VALUE: &str = "value";
+
+/// File of a value head on the policy's states.
+const VALUE_HEAD: &str = "value_head.safetensors";
 
 /// What must be equal for a training to be continued.
 pub(super) fn fingerprint(
@@ -41,7 +47,12 @@ fn bits(x: f64) -> String {
     x.to_bits().to_string()
 }
 
-pub(super) fn save(run: &Run, learner: &Learner, fingerprint: &Fingerprint) -> Result<(), Error> {
+pub(super) fn save(
+    run: &Run,
+    learner: &Learner,
+    environment: &Value,
+    fingerprint: &Fingerprint,
+) -> Result<(), Error> {
     let Some(checkpoints) = &run.checkpoints else {
         return Ok(());
     };
@@ -49,14 +60,26 @@ pub(super) fn save(run: &Run, learner: &Learner, fingerprint: &Fingerprint) -> R
     let folder = checkpoints
         .folder
         .join(format!("checkpoint-{}", state.step));
+    let RunningMoments {
+        count,
+        mean,
+        variance,
+    } = state.rewards;
+    let rewards = [count, mean, variance].map(bits);
     let value = json!({
         "global_step": state.step,
         "num_input_tokens_seen": state.tokens,
         "episodes": state.episodes,
         "updates": learner.optimizer.number(),
-        "value_updates": learner.critic.as_ref().map(|c| c.optimizer.number()),
+        "value_updates": match &learner.critic {
+            Some(Critic::Own(critic)) => Some(critic.optimizer.number()),
+            _ => None,
+        },
         "bad_batches": [state.bad_batches, state.bad_in_a_row],
         "kl_coefficient_bits": bits(state.kl_coefficient),
+        "rewards_bits": rewards,
+        "divergence": [state.divergence.batches.to_string(), bits(state.divergence.mean)],
+        "environment": environment,
         "score_bits": bits(state.score),
         "kl_bits": bits(state.kl),
         "loss_scale": state.loss_scale.map(|s| json!([s.scale, s.steps, s.skipped])),
@@ -64,28 +87,35 @@ pub(super) fn save(run: &Run, learner: &Learner, fingerprint: &Fingerprint) -> R
     });
     learner.model.save(&folder, &|partial| {
         (checkpoints.extras)(partial)?;
+        let mut trained = learner.model.trainable();
+        trained.extend(learner.critic.iter().flat_map(Critic::beside_policy));
         learner
             .optimizer
-            .save(&partial.join(OPTIMIZER), learner.model)?;
-        if let Some(critic) = &learner.critic {
-            let inside = partial.join(VALUE);
-            let written = critic.model.save(&inside, &|folder| {
-                critic
-                    .optimizer
-                    .save(&folder.join(OPTIMIZER), &critic.model)
-            });
-            written.map_err(std::io::Error::other)?;
+            .write(&partial.join(OPTIMIZER), &trained)?;
+        match &learner.critic {
+            Some(Critic::Own(critic)) => {
+                let inside = partial.join(VALUE);
+                let written = critic.model.save(&inside, &|folder| {
+                    critic
+                        .optimizer
+                        .save(&folder.join(OPTIMIZER), &critic.model)
+                });
+                written.map_err(std::io::Error::other)?;
+            }
+            Some(Critic::Shared(critic)) => critic.head.save(&partial.join(VALUE_HEAD))?,
+            None => {}
         }
         weights::write_json(&partial.join(STATE), &value)
     })?;
     Ok(())
 }
 
+/// Takes a checkpoint's state; what the environment had said is returned.
 pub(super) fn load(
     folder: &Path,
     learner: &mut Learner,
     fingerprint: &Fingerprint,
-) -> Result<(), Error> {
+) -> Result<Value, Error> {
     let broken = |message: String| Error::BrokenCheckpoint {
         folder: folder.into(),
         message,
@@ -94,10 +124,13 @@ pub(super) fn load(
     fingerprint.check(folder, &value)?;
     let missing = |key: &str| broken(format!("`{STATE}` has no `{key}`"));
     let number = |key: &str| value[key].as_u64().ok_or_else(|| missing(key));
-    let float = |key: &str| {
-        let bits = value[key].as_str().and_then(|bits| bits.parse().ok());
+    let of_bits = |bits: &Value, key: &str| {
+        let bits = bits.as_str().and_then(|bits| bits.parse().ok());
         bits.map(f64::from_bits).ok_or_else(|| missing(key))
     };
+    let float = |key: &str| of_bits(&value[key], key);
+    let rewards = |at: usize| of_bits(&value["rewards_bits"][at], "rewards_bits");
+    let divergence = &value["divergence"];
     let bad = |at: usize| value["bad_batches"][at].as_u64();
     learner.state = State {
         step: number("global_step")?,
@@ -106,6 +139,18 @@ pub(super) fn load(
         bad_batches: bad(0).ok_or_else(|| missing("bad_batches"))?,
         bad_in_a_row: bad(1).ok_or_else(|| missing("bad_batches"))?,
         kl_coefficient: float("kl_coefficient_bits")?,
+        rewards: RunningMoments {
+            count: rewards(0)?,
+            mean: rewards(1)?,
+            variance: rewards(2)?,
+        },
+        divergence: Spikes {
+            batches: divergence[0]
+                .as_str()
+                .and_then(|batches| batches.parse().ok())
+                .ok_or_else(|| missing("divergence"))?,
+            mean: of_bits(&divergence[1], "divergence")?,
+        },
         loss_scale: loss_scale(&value),
         score: float("score_bits")?,
         kl: float("kl_bits")?,
@@ -113,15 +158,20 @@ pub(super) fn load(
     learner.model.restore(folder)?;
     let updates = number("updates")?;
     let optimizer = folder.join(OPTIMIZER);
-    learner.optimizer.load(&optimizer, learner.model, updates)?;
-    if let Some(critic) = &mut learner.critic {
+    if let Some(Critic::Shared(critic)) = &mut learner.critic {
+        critic.head.restore(&folder.join(VALUE_HEAD))?;
+    }
+    let mut trained = learner.model.trainable();
+    trained.extend(learner.critic.iter().flat_map(Critic::beside_policy));
+    learner.optimizer.read(&optimizer, &trained, updates)?;
+    if let Some(Critic::Own(critic)) = &mut learner.critic {
         let inside = folder.join(VALUE);
         critic.model.restore(&inside)?;
         let updates = number("value_updates")?;
         let optimizer = inside.join(OPTIMIZER);
         critic.optimizer.load(&optimizer, &critic.model, updates)?;
     }
-    Ok(())
+    Ok(value["environment"].clone())
 }
 
 fn loss_scale(value: &Value) -> Option<LossScale> {

@@ -3,7 +3,7 @@
 use candle_core::Result;
 use serde_json::{Value, json};
 
-use crate::models::{CausalLm, Packed, Scorer, Targets};
+use crate::models::{CausalLm, Packed, Targets};
 use crate::rollout::{FinishReason, Response};
 
 /// A sampled response with all that its training needs; per token where it is a list.
@@ -107,18 +107,8 @@ pub(super) fn logprobs(
     })
 }
 
-/// Values before each response's tokens.
-pub(super) fn values(
-    model: &Scorer,
-    responses: &[Experience],
-    micro: usize,
-) -> Result<Vec<Vec<f32>>> {
-    by_response(responses, micro, |batch, targets| {
-        model.scores(batch, &targets.rows)
-    })
-}
-
-fn by_response(
+/// Numbers of each response's tokens, `micro` responses at once.
+pub(super) fn by_response(
     responses: &[Experience],
     micro: usize,
     compute: impl Fn(&Packed, &Targets) -> Result<Vec<f32>>,

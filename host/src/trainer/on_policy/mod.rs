@@ -6,7 +6,10 @@
 //! changes nothing: it is counted and handed over to be kept, and three in a row end the training.
 
 mod checkpoint;
+mod critic;
 mod experience;
+pub mod moments;
+mod spikes;
 mod surrogate;
 
 use std::sync::atomic::Ordering;
@@ -20,10 +23,13 @@ use super::ppo::loss;
 use super::{Error, Plan, Run, doing};
 use crate::config::training::Training;
 use crate::config::{Generation, Ppo, Rollout};
-use crate::models::{CausalLm, LanguageModel, Model, Scorer, with_reference};
+use crate::models::{CausalLm, LanguageModel, Model, Parameter, with_reference};
 use crate::random::{Purpose, Stream};
 use crate::rollout::kl::KlController;
 use crate::rollout::{self, Response, Stop};
+use critic::{Critic, ValueStats};
+use moments::RunningMoments;
+use spikes::Spikes;
 use surrogate::Size;
 
 pub use experience::Experience;
@@ -55,6 +61,14 @@ pub trait Environment {
     /// # Errors
     /// It can't be kept.
     fn keep_bad_batch(&mut self, step: u64, batch: &Value) -> Result<(), Self::Error>;
+
+    /// What it has to know again when the training is gone on with; null: nothing.
+    fn state(&self) -> Value {
+        Value::Null
+    }
+
+    /// Takes in what [`Environment::state`] returned.
+    fn restore(&mut self, _state: &Value) {}
 }
 
 /// What responses are worth.
@@ -115,60 +129,6 @@ pub(super) struct Recipe<'a> {
     pub critic: Option<&'a Ppo>,
 }
 
-/// A value model and its optimizer.
-pub(super) struct Critic {
-    model: Scorer,
-    optimizer: AdamW,
-    clip_range: f64,
-    coefficient: f64,
-    /// Its learning rate over the policy's.
-    rate: f64,
-}
-
-impl Critic {
-    fn new(policy: &LanguageModel, settings: &Ppo, job: &Job, seed: u64) -> Result<Self, Error> {
-        let make = || {
-            let mut model =
-                policy.value_model(Stream::new(seed, Purpose::ValueHead, 0, 0).seed())?;
-            if let Some(lora) = policy.backbone().lora() {
-                model.add_adapters(lora, seed)?;
-            }
-            model.train()?;
-            let optimizer = AdamW::new(&model, job.training)?;
-            Ok((model, optimizer))
-        };
-        let (model, optimizer) = make().map_err(doing("making the value model"))?;
-        let rate = settings.value_learning_rate;
-        Ok(Self {
-            model,
-            optimizer,
-            clip_range: settings.clip_range_value,
-            coefficient: settings.value_coefficient,
-            rate: rate.map_or(1.0, |rate| rate / job.training.learning_rate),
-        })
-    }
-
-    /// Adds the gradients of a micro-batch; the loss and the share of clipped values.
-    fn accumulate(&mut self, micro: &[&Experience], size: Size) -> candle_core::Result<(f64, f64)> {
-        let (batch, targets) = experience::pack(micro);
-        let weight = 1.0 / size.tokens.max(1) as f64;
-        let (mut sum, mut clipped) = (0.0, 0.0);
-        let (range, coefficient) = (self.clip_range, self.coefficient);
-        self.model
-            .accumulate(&batch, &targets.rows, &mut |values| {
-                let tokens = micro.iter().flat_map(|e| e.values.iter().zip(&e.returns));
-                let slopes = values.iter().zip(tokens).map(|(value, (old, target))| {
-                    let one = loss::value(f64::from(*value), f64::from(*old), *target, range);
-                    sum += one.loss * weight;
-                    clipped += f64::from(u8::from(one.clipped)) * weight;
-                    (one.slope * weight * coefficient) as f32
-                });
-                slopes.collect()
-            })?;
-        Ok((sum, clipped))
-    }
-}
-
 /// The frozen model that the policy is held to.
 enum Reference {
     /// Nothing is held.
@@ -206,6 +166,15 @@ impl Reference {
     }
 }
 
+/// Responses to learn from. `tasks[r.prompt]` is the prompt of the run that response `r` answers.
+struct Rollouts {
+    tasks: Vec<usize>,
+    responses: Vec<Response>,
+    scores: Scores,
+    /// Prompts that took the place of others.
+    replaced: usize,
+}
+
 /// Where a training stands: with the weights, all that a checkpoint must hold.
 #[derive(Clone, Debug, PartialEq)]
 struct State {
@@ -216,6 +185,10 @@ struct State {
     bad_in_a_row: u64,
     /// β as it is now.
     kl_coefficient: f64,
+    /// Of the rewards so far, where they are normalised by them.
+    rewards: RunningMoments,
+    /// Of the divergence so far.
+    divergence: Spikes,
     loss_scale: Option<LossScale>,
     score: f64,
     kl: f64,
@@ -271,8 +244,10 @@ pub(super) fn train<E: Environment>(
         None => None,
     };
     model.train().map_err(doing("making room for gradients"))?;
+    let mut trained = model.trainable();
+    trained.extend(critic.iter().flat_map(Critic::beside_policy));
     let optimizer =
-        AdamW::new(model, job.training).map_err(doing("making room for the optimizer"))?;
+        AdamW::of(&trained, job.training).map_err(doing("making room for the optimizer"))?;
     let state = State {
         step: 0,
         episodes: 0,
@@ -280,6 +255,8 @@ pub(super) fn train<E: Environment>(
         bad_batches: 0,
         bad_in_a_row: 0,
         kl_coefficient: recipe.kl.coefficient,
+        rewards: RunningMoments::default(),
+        divergence: Spikes::default(),
         loss_scale: LossScale::of(model.backbone().compute()),
         score: f64::NAN,
         kl: 0.0,
@@ -293,7 +270,8 @@ pub(super) fn train<E: Environment>(
         state,
     };
     if let Some(folder) = run.checkpoints.as_ref().and_then(|c| c.resume.clone()) {
-        checkpoint::load(&folder, &mut learner, &fingerprint)?;
+        let state = checkpoint::load(&folder, &mut learner, &fingerprint)?;
+        environment.restore(&state);
     }
     run.tracker.stage(learner.recipe.name, plan.steps, "steps");
     run.tracker.progress(learner.state.step);
@@ -302,15 +280,11 @@ pub(super) fn train<E: Environment>(
     while learner.state.step < plan.steps {
         let step = learner.state.step;
         let tasks = plan.examples(step);
-        let Some(responses) = learner.sample(job, &tasks, run)? else {
+        let Some(rollouts) = learner.rollouts(job, tasks, environment, run)? else {
             interrupted = true;
             break;
         };
-        let scores = environment.score(step, &tasks, &responses)?;
-        for warning in &scores.warnings {
-            run.tracker.warn(warning);
-        }
-        let mut batch = learner.experiences(job, &tasks, &responses, &scores);
+        let mut batch = learner.experiences(job, &rollouts);
         learner.observe(job, &mut batch)?;
         let rate = |update: u64| schedule.at(step * updates + update.min(updates - 1));
         let done = learner.learn(job, &batch, run.seed, &rate)?;
@@ -318,26 +292,28 @@ pub(super) fn train<E: Environment>(
         match done {
             Ok(stats) => {
                 learner.state.bad_in_a_row = 0;
-                let mut values = learner.summary(&batch, &responses);
+                let mut values = learner.summary(&batch, &rollouts);
                 values.extend(stats.tags(learner.critic.is_some()));
                 let rate = rate(updates - 1);
                 values.extend([("learning_rate", rate), ("lr", rate)]);
                 values.push(("epoch", (step + 1) as f64 / plan.steps_per_epoch as f64));
-                values.extend(scores.means.iter().map(|(tag, mean)| (tag.as_str(), *mean)));
+                let means = rollouts.scores.means.iter();
+                values.extend(means.map(|(tag, mean)| (tag.as_str(), *mean)));
                 run.tracker.log(step + 1, &values);
+                learner.watch_divergence(run);
             }
             Err(reason) => learner.bad_batch(&reason, &batch, environment, run)?,
         }
         run.tracker.progress(learner.state.step);
         let every = job.training.save_steps as u64;
         if every > 0 && learner.state.step.is_multiple_of(every) {
-            checkpoint::save(run, &learner, &fingerprint)?;
+            checkpoint::save(run, &learner, &environment.state(), &fingerprint)?;
             saved = learner.state.step;
         }
     }
     learner.model.set_loss_scale(1.0);
     if saved != learner.state.step {
-        checkpoint::save(run, &learner, &fingerprint)?;
+        checkpoint::save(run, &learner, &environment.state(), &fingerprint)?;
     }
     let State {
         step,
@@ -362,12 +338,100 @@ fn update_size(training: &Training) -> usize {
     (training.batch_size * training.gradient_accumulation_steps).max(1)
 }
 
+/// Whether there is nothing to compare: fewer than two rewards, or all the same.
+fn teaches_nothing(rollout: &Rollout, responses: &[Response], rewards: &[Option<f64>]) -> bool {
+    let pairs = responses.iter().zip(rewards);
+    let mut rewards = pairs.filter_map(|(response, reward)| {
+        let ended = response.finish != rollout::FinishReason::Length;
+        let penalty = rollout.missing_eos_penalty;
+        Some(loss::score((*reward)?, ended, penalty, rollout.reward_clip))
+    });
+    let first = rewards.next();
+    rewards.all(|reward| Some(reward) == first)
+}
+
 impl Learner<'_, '_> {
-    /// The step's responses; None where an interrupt came first.
+    /// The step's responses, scored; None where an interrupt came first.
+    fn rollouts<E: Environment>(
+        &self,
+        job: &Job,
+        mut tasks: Vec<usize>,
+        environment: &mut E,
+        run: &mut Run,
+    ) -> Result<Option<Rollouts>, E::Error> {
+        let step = self.state.step;
+        let Some(mut responses) = self.sample(job, &tasks, 0, run)? else {
+            return Ok(None);
+        };
+        // Curves are those of the first: what was chosen by its rewards would flatter them.
+        let mut scores = environment.score(step, &tasks, &responses)?;
+        let mut replaced = 0;
+        let per_prompt = job.rollout.samples_per_prompt;
+        // A value model learns from equal rewards, too.
+        let rounds = match self.recipe.critic {
+            Some(_) => 0,
+            None => job.rollout.resample_rounds as u64,
+        };
+        for round in 1..=rounds {
+            let teaches_nothing = |responses: &[Response], rewards: &[Option<f64>]| {
+                teaches_nothing(job.rollout, responses, rewards)
+            };
+            let groups = responses.chunks(per_prompt);
+            let groups = groups.zip(scores.totals.chunks(per_prompt)).enumerate();
+            let flat: Vec<usize> = groups
+                .filter_map(|(at, (responses, rewards))| {
+                    teaches_nothing(responses, rewards).then_some(at)
+                })
+                .collect();
+            let mut stream = Stream::new(run.seed, Purpose::Resampling, step, round);
+            let mut others = stream.permutation(job.prompts.len());
+            others.retain(|task| !tasks.contains(task));
+            others.truncate(flat.len());
+            if others.is_empty() {
+                break;
+            }
+            let Some(fresh) = self.sample(job, &others, round, run)? else {
+                return Ok(None);
+            };
+            let found = environment.score(step, &others, &fresh)?;
+            scores.warnings.extend(found.warnings);
+            let groups = fresh
+                .chunks(per_prompt)
+                .zip(found.totals.chunks(per_prompt));
+            for ((slot, task), (fresh, rewards)) in flat.into_iter().zip(others).zip(groups) {
+                if teaches_nothing(fresh, rewards) {
+                    continue;
+                }
+                let place = slot * per_prompt..(slot + 1) * per_prompt;
+                scores.totals[place.clone()].copy_from_slice(rewards);
+                for (old, new) in responses[place].iter_mut().zip(fresh) {
+                    *old = Response {
+                        prompt: slot,
+                        ..new.clone()
+                    };
+                }
+                tasks[slot] = task;
+                replaced += 1;
+            }
+        }
+        for warning in &scores.warnings {
+            run.tracker.warn(warning);
+        }
+        Ok(Some(Rollouts {
+            tasks,
+            responses,
+            scores,
+            replaced,
+        }))
+    }
+
+    /// Responses to some prompts; None where an interrupt came first. Each `round` of a step has
+    /// random streams of its own.
     fn sample(
         &self,
         job: &Job,
         tasks: &[usize],
+        round: u64,
         run: &mut Run,
     ) -> Result<Option<Vec<Response>>, Error> {
         let generation = Generation {
@@ -381,7 +445,7 @@ impl Learner<'_, '_> {
         };
         let prompts: Vec<Vec<u32>> = tasks.iter().map(|t| job.prompts[*t].clone()).collect();
         let per_prompt = job.rollout.samples_per_prompt;
-        let seed = Stream::new(run.seed, Purpose::Rollouts, self.state.step, 0).seed();
+        let seed = Stream::new(run.seed, Purpose::Rollouts, self.state.step, round).seed();
         let responses = rollout::generate(
             &*self.model,
             &prompts,
@@ -400,28 +464,42 @@ impl Learner<'_, '_> {
     }
 
     /// The responses that have a score.
-    fn experiences(
-        &self,
-        job: &Job,
-        tasks: &[usize],
-        responses: &[Response],
-        scores: &Scores,
-    ) -> Vec<Experience> {
+    fn experiences(&mut self, job: &Job, rollouts: &Rollouts) -> Vec<Experience> {
         let Rollout {
             missing_eos_penalty,
+            reward_normalisation,
             reward_clip,
             ..
         } = *job.rollout;
-        let scored = responses.iter().zip(&scores.totals);
-        scored
+        let scored = rollouts.responses.iter().zip(&rollouts.scores.totals);
+        let (responses, mut rewards): (Vec<&Response>, Vec<f64>) = scored
             .filter(|(response, _)| !response.ids.is_empty())
-            .filter_map(|(response, total)| {
-                let task = tasks[response.prompt];
-                let mut one = Experience::new(task, &job.prompts[task], response, (*total)?);
-                one.score = loss::score(one.score, one.ended, missing_eos_penalty, reward_clip);
-                Some(one)
+            .filter_map(|(response, total)| Some((response, (*total)?)))
+            .unzip();
+        let moments = &mut self.state.rewards;
+        moments.normalise(&mut rewards, reward_normalisation);
+        responses
+            .into_iter()
+            .zip(rewards)
+            .map(|(response, reward)| {
+                let task = rollouts.tasks[response.prompt];
+                let mut one = Experience::new(task, &job.prompts[task], response, reward);
+                one.score = loss::score(reward, one.ended, missing_eos_penalty, reward_clip);
+                one
             })
             .collect()
+    }
+
+    /// Says so where the divergence from the reference has jumped.
+    fn watch_divergence(&mut self, run: &mut Run) {
+        let State { step, kl, .. } = self.state;
+        let held = !matches!(self.reference, Reference::None);
+        if let Some(before) = self.state.divergence.observe(kl).filter(|_| held) {
+            run.tracker.warn(&format!(
+                "{}, step {step}: a response diverges by {kl:.1} nats from the reference, after {before:.1} in the steps before",
+                self.recipe.name
+            ));
+        }
     }
 
     /// Log-probabilities, values and advantages.
@@ -435,7 +513,8 @@ impl Learner<'_, '_> {
             reference.map_err(doing(format!("{name}: log-probabilities of the reference")))?;
         let values = match &self.critic {
             Some(critic) => Some(
-                experience::values(&critic.model, batch, micro)
+                critic
+                    .values(self.model, batch, micro)
                     .map_err(doing(format!("{name}: values")))?,
             ),
             None => None,
@@ -516,27 +595,44 @@ impl Learner<'_, '_> {
             .backbone_mut()
             .begin_step(self.optimizer.number());
         if let Some(critic) = &mut self.critic {
-            let number = critic.optimizer.number();
-            critic.model.backbone_mut().begin_step(number);
+            critic.begin_step();
         }
+        let mut value = ValueStats::default();
+        let mut entropies = 0.0;
         for micro in update.chunks(job.training.batch_size.max(1)) {
-            let (batch, targets) = experience::pack(micro);
+            let (batch, mut targets) = experience::pack(micro);
             self.state.tokens += batch.tokens() as u64;
             let surrogate = &self.recipe.surrogate;
-            self.model
-                .accumulate(&batch, &targets, &mut |i, logprobs| {
-                    surrogate.slopes(micro[i], logprobs, size, &mut stats.policy)
-                })
-                .map_err(doing(format!("{name}: {} responses", micro.len())))?;
-            if let Some(critic) = &mut self.critic {
-                let (loss, clipped) = critic.accumulate(micro, size).map_err(doing(format!(
-                    "{name}: values of {} responses",
-                    micro.len()
-                )))?;
-                stats.value_loss += loss;
-                stats.value_clipped += clipped;
+            targets.entropy_slopes = surrogate.entropy_slopes(targets.ids.len(), size);
+            let policy = &mut |i: usize, logprobs: &[f32]| {
+                surrogate.slopes(micro[i], logprobs, size, &mut stats.policy)
+            };
+            let doing = || doing(format!("{name}: {} responses", micro.len()));
+            entropies += match &mut self.critic {
+                Some(Critic::Shared(critic)) => critic
+                    .accumulate(
+                        self.model,
+                        (&batch, &targets),
+                        policy,
+                        (micro, size.tokens),
+                        &mut value,
+                    )
+                    .map_err(doing())?,
+                _ => self
+                    .model
+                    .accumulate(&batch, &targets, policy)
+                    .map_err(doing())?,
+            };
+            if let Some(Critic::Own(critic)) = &mut self.critic {
+                critic
+                    .accumulate(micro, size.tokens, &mut value)
+                    .map_err(doing())?;
             }
         }
+        (stats.value_loss, stats.value_clipped) = (value.loss, value.clipped);
+        self.recipe
+            .surrogate
+            .add_entropies(entropies, &mut stats.policy);
         let losses = [
             ("the policy loss", stats.policy.loss),
             ("the value loss", stats.value_loss),
@@ -547,9 +643,11 @@ impl Learner<'_, '_> {
         }
         let clip = job.training.max_grad_norm;
         let stepping = || doing(format!("{name}: optimizer step"));
+        let mut trained = self.model.trainable_mut();
+        trained.extend(self.critic.iter_mut().flat_map(Critic::beside_policy_mut));
         stats.grad_norm = self
             .optimizer
-            .step(self.model, rate, clip, scale)
+            .update(trained, rate, clip, scale)
             .map_err(stepping())?;
         if let Some(loss_scale) = &mut self.state.loss_scale {
             // An overflow in f16 is not the batch's fault as long as a smaller scale can help.
@@ -567,12 +665,8 @@ impl Learner<'_, '_> {
             self.discard()?;
             return Ok(Err(format!("the gradient's norm is {}", stats.grad_norm)));
         }
-        if let Some(critic) = &mut self.critic {
-            let rate = rate * critic.rate;
-            let norm = critic
-                .optimizer
-                .step(&mut critic.model, rate, clip, 1.0)
-                .map_err(stepping())?;
+        if let Some(Critic::Own(critic)) = &mut self.critic {
+            let norm = critic.step(rate, clip).map_err(stepping())?;
             if !norm.is_finite() {
                 return Ok(Err(format!("the norm of the value gradient is {norm}")));
             }
@@ -582,12 +676,9 @@ impl Learner<'_, '_> {
 
     /// Forgets what has been accumulated.
     fn discard(&mut self) -> Result<(), Error> {
-        let zeroing = || doing("zeroing gradients");
-        AdamW::discard(self.model).map_err(zeroing())?;
-        match &mut self.critic {
-            Some(critic) => AdamW::discard(&mut critic.model).map_err(zeroing()),
-            None => Ok(()),
-        }
+        let mut all: Vec<&mut Parameter> = self.model.trainable_mut();
+        all.extend(self.critic.iter_mut().flat_map(Critic::parameters_mut));
+        AdamW::discard(all).map_err(doing("zeroing gradients"))
     }
 
     /// Counts a batch that was left out and hands it over.
@@ -621,11 +712,8 @@ impl Learner<'_, '_> {
     }
 
     /// Numbers of a step's responses, under the names that TRL's users know; steers β.
-    fn summary(
-        &mut self,
-        batch: &[Experience],
-        responses: &[Response],
-    ) -> Vec<(&'static str, f64)> {
+    fn summary(&mut self, batch: &[Experience], rollouts: &Rollouts) -> Vec<(&'static str, f64)> {
+        let responses = &rollouts.responses;
         let count = batch.len().max(1) as f64;
         let mean = |f: &dyn Fn(&Experience) -> f64| batch.iter().map(f).sum::<f64>() / count;
         let estimator = estimator_of(self.recipe);
@@ -683,6 +771,9 @@ impl Learner<'_, '_> {
             ("num_tokens", self.state.tokens as f64),
             ("bad_batches", self.state.bad_batches as f64),
         ];
+        if rollouts.replaced > 0 {
+            values.push(("resampled_prompts", rollouts.replaced as f64));
+        }
         if !matches!(self.reference, Reference::None) {
             values.extend([
                 ("kl", kl),

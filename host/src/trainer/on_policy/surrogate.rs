@@ -25,6 +25,8 @@ pub struct Surrogate {
     pub aggregation: Aggregation,
     /// Weight of the divergence from the reference in the loss itself; 0 where rewards have it.
     pub kl_coefficient: f64,
+    /// What the loss falls by for each nat of entropy a token has in the mean.
+    pub entropy_coefficient: f64,
 }
 
 /// An update's size: losses are means over all of it, so that micro-batches add up.
@@ -47,7 +49,8 @@ pub struct UpdateStats {
     pub clipped_high: f64,
     /// Mean ratio of probabilities.
     pub ratio: f64,
-    /// Mean of −logprob: the entropy as the sampled tokens show it, in nats a token.
+    /// Mean of −logprob: the entropy as the sampled tokens show it, in nats a token; the exact one
+    /// where it is a part of the loss.
     pub entropy: f64,
 }
 
@@ -63,6 +66,22 @@ impl UpdateStats {
 }
 
 impl Surrogate {
+    /// `∂loss/∂entropy` of `targets` tokens; nothing where there is no such term.
+    pub(super) fn entropy_slopes(&self, targets: usize, size: Size) -> Vec<f32> {
+        match self.entropy_coefficient {
+            0.0 => Vec::new(),
+            c => vec![(-c / size.tokens.max(1) as f64) as f32; targets],
+        }
+    }
+
+    /// Adds the entropies' part of an update's loss to its numbers.
+    pub(super) fn add_entropies(&self, part: f64, stats: &mut UpdateStats) {
+        if self.entropy_coefficient != 0.0 {
+            stats.loss += part;
+            stats.entropy = -part / self.entropy_coefficient;
+        }
+    }
+
     /// `∂loss/∂logprob` of a response's tokens; adds its share to `stats`.
     pub(super) fn slopes(
         &self,

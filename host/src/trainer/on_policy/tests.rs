@@ -5,6 +5,7 @@ use candle_core::Device;
 
 use super::*;
 use crate::config::model::Lora;
+use crate::config::ppo::ValueBackbone;
 use crate::config::training::Schedule;
 use crate::config::{Grpo, Rloo};
 use crate::models::LlamaConfig;
@@ -34,24 +35,35 @@ fn model() -> LanguageModel {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Method {
     Ppo,
+    /// With a value head on the policy's states.
+    PpoShared,
     Grpo,
     Rloo,
 }
 
-const METHODS: [Method; 3] = [Method::Ppo, Method::Grpo, Method::Rloo];
+const METHODS: [Method; 4] = [Method::Ppo, Method::PpoShared, Method::Grpo, Method::Rloo];
 
 /// Rewards the share of token 7 in a response; NaN in the steps of `bad`.
 #[derive(Default)]
 struct Sevens {
     bad: Vec<u64>,
+    flat: Option<usize>,
     kept: Vec<Value>,
 }
 
 impl Environment for Sevens {
     type Error = Error;
 
-    fn score(&mut self, step: u64, _: &[usize], responses: &[Response]) -> Result<Scores, Error> {
+    fn score(
+        &mut self,
+        step: u64,
+        tasks: &[usize],
+        responses: &[Response],
+    ) -> Result<Scores, Error> {
         let share = |r: &Response| {
+            if self.flat.is_some_and(|n| tasks[r.prompt].is_multiple_of(n)) {
+                return 0.25;
+            }
             let sevens = r.ids.iter().filter(|id| **id == 7).count();
             sevens as f64 / r.ids.len() as f64
         };
@@ -104,10 +116,24 @@ fn training() -> Training {
     }
 }
 
+fn rollout() -> Rollout {
+    Rollout {
+        prompts_per_step: 4,
+        samples_per_prompt: 4,
+        missing_eos_penalty: 0.1,
+        reward_clip: Some(5.0),
+        ..Rollout::default()
+    }
+}
+
 #[derive(Clone)]
 struct Setup<'a> {
     training: Training,
     lora: Option<Lora>,
+    rollout: Rollout,
+    ppo: Ppo,
+    /// Worth the same to every response to a prompt whose number this divides.
+    flat: Option<usize>,
     bad: Vec<u64>,
     folder: Option<&'a Path>,
     resume: Option<PathBuf>,
@@ -119,6 +145,9 @@ impl Default for Setup<'_> {
         Self {
             training: training(),
             lora: None,
+            rollout: rollout(),
+            ppo: Ppo::default(),
+            flat: None,
             bad: Vec::new(),
             folder: None,
             resume: None,
@@ -154,6 +183,7 @@ fn run(method: Method, setup: &Setup) -> Done {
     }
     let mut environment = Sevens {
         bad: setup.bad.clone(),
+        flat: setup.flat,
         kept: Vec::new(),
     };
     let generation = Generation {
@@ -161,12 +191,7 @@ fn run(method: Method, setup: &Setup) -> Done {
         batch_size: 16,
         ..Generation::default()
     };
-    let rollout = Rollout {
-        prompts_per_step: 4,
-        samples_per_prompt: 4,
-        missing_eos_penalty: 0.1,
-        reward_clip: Some(5.0),
-    };
+    let rollout = setup.rollout.clone();
     let prompts: Vec<Vec<u32>> = (0..8).map(|i| vec![3, i]).collect();
     let job = Job {
         prompts: &prompts,
@@ -186,11 +211,15 @@ fn run(method: Method, setup: &Setup) -> Done {
         }),
     };
     let outcome = match method {
-        Method::Ppo => {
+        Method::Ppo | Method::PpoShared => {
             let ppo = Ppo {
                 kl_target: Some(0.5),
                 kl_horizon: 100.0,
-                ..Ppo::default()
+                value_backbone: match method {
+                    Method::PpoShared => ValueBackbone::Shared,
+                    _ => ValueBackbone::Own,
+                },
+                ..setup.ppo.clone()
             };
             ppo::train(&mut model, &job, &ppo, &mut environment, &mut training)
         }
@@ -267,7 +296,10 @@ fn the_curves_begin_where_they_must() {
         }
         assert_eq!(
             done.curve("loss/value_avg").len(),
-            if method == Method::Ppo { 20 } else { 0 }
+            match method {
+                Method::Ppo | Method::PpoShared => 20,
+                _ => 0,
+            }
         );
         // One pass in one update: the ratio is exactly that of the policy to itself.
         let single = Setup {
@@ -317,9 +349,11 @@ fn a_resumed_run_is_the_same() {
     };
     for (method, lora) in [
         (Method::Ppo, None),
+        (Method::PpoShared, None),
         (Method::Grpo, None),
         (Method::Rloo, None),
-        (Method::Ppo, Some(lora)),
+        (Method::Ppo, Some(lora.clone())),
+        (Method::PpoShared, Some(lora)),
     ] {
         let root = tempfile::tempdir().expect("temporary folder");
         let setup = Setup {
@@ -392,4 +426,98 @@ fn bad_batches_are_left_out_and_end_the_run() {
             "{error}"
         );
     }
+}
+
+// Would catch equal rewards that are learned from although others can be had, curves that are
+// those of the chosen prompts, and a method that gets what it did not ask for.
+#[test]
+fn prompts_that_teach_nothing_are_replaced() {
+    let of = |method, rounds| {
+        let setup = Setup {
+            rollout: Rollout {
+                resample_rounds: rounds,
+                missing_eos_penalty: 0.0,
+                ..rollout()
+            },
+            flat: Some(2),
+            ..Setup::default()
+        };
+        run(method, &setup)
+    };
+    for method in [Method::Grpo, Method::Rloo] {
+        let (plain, replaced) = (of(method, 0), of(method, 3));
+        let before = mean(&plain.curve("frac_reward_zero_std"));
+        let after = mean(&replaced.curve("frac_reward_zero_std"));
+        assert!(before > 0.4 && after < 0.5 * before, "{before} {after}");
+        assert!(!replaced.curve("resampled_prompts").is_empty());
+        assert!(plain.curve("resampled_prompts").is_empty());
+        assert!(replaced.weights == of(method, 3).weights, "{method:?}");
+    }
+    assert!(of(Method::Ppo, 3).weights == of(Method::Ppo, 0).weights);
+}
+
+// Would catch a bonus that drives the policy to certainty, or does nothing.
+#[test]
+fn an_entropy_bonus_keeps_the_policy_open() {
+    let entropy = |entropy_coefficient| {
+        let setup = Setup {
+            ppo: Ppo {
+                entropy_coefficient,
+                ..Ppo::default()
+            },
+            ..Setup::default()
+        };
+        run(Method::Ppo, &setup).curve("policy/entropy_avg")
+    };
+    let (without, with) = (entropy(0.0), entropy(1.0));
+    // ln 12 is all there is.
+    assert!(with[0] < 12f64.ln() && (with[0] - without[0]).abs() < 0.1);
+    assert!(with[19] > without[19] + 0.1, "{without:?} {with:?}");
+}
+
+// Would catch updates that go on although the policy has left the one that sampled.
+#[test]
+fn passes_end_where_the_policy_has_gone_far() {
+    let updates = |kl_stop| {
+        let setup = Setup {
+            ppo: Ppo {
+                kl_stop,
+                ..Ppo::default()
+            },
+            ..Setup::default()
+        };
+        run(Method::Ppo, &setup).curve("updates")
+    };
+    assert!(updates(None).iter().all(|n| *n == 4.0));
+    assert!(updates(Some(1e-9)).iter().all(|n| *n <= 2.0));
+}
+
+// Would catch moments that a checkpoint forgets, and rewards that keep their scale.
+#[test]
+fn normalised_rewards_go_on_where_they_were() {
+    use crate::config::rollout::RewardNormalisation::Standardise;
+    let root = tempfile::tempdir().expect("temporary folder");
+    let setup = Setup {
+        rollout: Rollout {
+            reward_normalisation: Standardise,
+            ..rollout()
+        },
+        ..Setup::default()
+    };
+    let whole = run(Method::Ppo, &setup);
+    // All rewards lie in [0, 1], and fewer than one token in twelve is a seven at first.
+    let deviations = whole.curve("reward_std");
+    assert!((0.5..2.0).contains(&deviations[0]), "{deviations:?}");
+    let cut = |resume, stop_at| {
+        let setup = Setup {
+            folder: Some(root.path()),
+            resume,
+            stop_at,
+            ..setup.clone()
+        };
+        run(Method::Ppo, &setup)
+    };
+    cut(None, 7);
+    let second = cut(latest(root.path()), u64::MAX);
+    assert!(second.weights == whole.weights);
 }

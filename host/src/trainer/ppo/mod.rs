@@ -3,7 +3,7 @@
 //! (Schulman et al. 2017; Ouyang et al. 2022 for language models).
 //!
 //! The value model is a second network that begins as a copy of the policy, with a head at zero,
-//! and is trained beside it with its own optimizer.
+//! and is trained beside it with its own optimizer; or such a head on the policy's own states.
 
 pub mod gae;
 pub mod loss;
@@ -49,6 +49,7 @@ where
             aggregation: Aggregation::Dapo,
             // The rewards have it.
             kl_coefficient: 0.0,
+            entropy_coefficient: ppo.entropy_coefficient,
         },
         advantages: &|batch, beta| advantages(batch, ppo, beta),
         critic: Some(ppo),
