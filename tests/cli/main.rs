@@ -5,7 +5,9 @@ mod generate;
 mod large;
 mod on_policy;
 mod plugins;
+mod report;
 mod reward;
+mod tracking;
 
 use rlhf_test_support::{Rlhf, Run, Workspace, component, guest, rlhf};
 

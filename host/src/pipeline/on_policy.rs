@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::completions::Hashes;
 use super::folder::RunFolder;
 use super::policy::Policy;
 use super::samples::{Judge, abstentions, curves};
@@ -10,6 +11,7 @@ use crate::config::Method;
 use crate::data::Task;
 use crate::report::RolloutSummary;
 use crate::rollout::Response;
+use crate::tracking::Shared;
 use crate::trainer::on_policy::{Environment, Job, Scores};
 use crate::trainer::{self, grpo, ppo};
 
@@ -19,6 +21,8 @@ struct Scoring<'a> {
     folder: &'a RunFolder,
     tasks: &'a [Task],
     stage: &'static str,
+    hashes: Hashes,
+    tracker: Shared,
     /// Said once: a part that abstains does so at every step.
     warned: bool,
 }
@@ -36,17 +40,20 @@ impl Environment for Scoring<'_> {
             .iter()
             .map(|response| &self.tasks[tasks[response.prompt]])
             .collect();
-        let (samples, rewards) = self.judge.rewards(step, &answered, responses)?;
-        self.folder
-            .learned(self.stage, step + 1, &samples, &rewards)?;
+        let judged = self.judge.rewards(step, &answered, responses)?;
+        let rows = judged.rows(self.stage, step + 1, &self.hashes);
+        self.folder.append_rows("completions.jsonl", rows)?;
+        let costs = judged.cost_rows(self.stage, step + 1);
+        self.folder.append_rows("costs.jsonl", costs)?;
+        judged.show(&mut self.tracker, step + 1);
         let mut warnings = Vec::new();
         if !self.warned {
-            warnings = abstentions(self.stage, &rewards);
+            warnings = abstentions(self.stage, &judged.rewards);
             self.warned = !warnings.is_empty();
         }
         Ok(Scores {
-            means: curves(&rewards),
-            totals: rewards.totals,
+            means: curves(&judged.rewards),
+            totals: judged.rewards.totals,
             warnings,
         })
     }
@@ -74,6 +81,8 @@ impl Run<'_> {
                 folder: run.folder,
                 tasks,
                 stage: method.name(),
+                hashes: plan.plugins.hashes(),
+                tracker: run.tracker.clone(),
                 warned: false,
             };
             let job = Job {
@@ -101,6 +110,7 @@ impl Run<'_> {
                 }
                 _ => ppo::train(model, &job, &config.ppo, scoring, training),
             }?;
+            run.step = outcome.steps;
             run.after_training(outcome.interrupted)?;
             Ok(RolloutSummary {
                 steps: outcome.steps,
