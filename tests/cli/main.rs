@@ -309,6 +309,11 @@ fn the_job_runs_and_repeats() {
     ] {
         assert!(workspace.join(file).is_file(), "{file} is missing");
     }
+    report::check_page(&workspace, "first");
+    // Pairs were ranked by what the plugins say.
+    call(&workspace, &["replay", "first"])
+        .expect_code(0)
+        .expect_stdout("all numbers are the logged ones");
     run("again", "1");
     run("other", "2");
     let bytes = |name: &str| std::fs::read(workspace.join(name)).expect(name);

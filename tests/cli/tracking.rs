@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use rlhf_test_support::{Run, Workspace, component};
+use rlhf_test_support::{Run, Workspace, component, rlhf};
 use serde_json::Value;
 
 use crate::{SMALL, call};
@@ -87,12 +87,30 @@ fn rows_say_all_and_are_what_the_plugins_say() {
         );
     }
     replays(&workspace);
-    // The settings that it left make the same run.
-    call(
-        &workspace,
-        &["--config", "run/config.json", "--output-dir", "again"],
-    )
-    .expect_code(0);
+    // The settings that it left make the same run; this one goes up by a `wandb` that notes how it
+    // was called.
+    let wandb = workspace.join("bin/wandb");
+    workspace.write("bin/wandb", "#!/bin/sh\necho \"$@\" > called\n");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&wandb, mode).expect("permissions are set");
+    let path = std::env::var("PATH").expect("PATH");
+    let quiet = crate::with_plugins(rlhf!(&workspace))
+        .env(
+            "PATH",
+            format!("{}:{path}", workspace.join("bin").display()),
+        )
+        .args(["--config", "run/config.json", "--output-dir", "again"])
+        .args(["--wandb", "online", "--quiet"])
+        .run()
+        .expect_code(0);
+    for noise in [" steps", " responses", "results are in"] {
+        assert!(!quiet.stderr.contains(noise), "{}", quiet.stderr);
+    }
+    let called = workspace.read("called");
+    assert!(
+        called.starts_with("sync again/wandb/offline-run-"),
+        "{called}"
+    );
     for file in [
         "completions.jsonl",
         "metrics.jsonl",

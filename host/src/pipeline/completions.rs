@@ -5,14 +5,17 @@
 //! completions and no clock is the same twice. `host/docs/run-folder.md` tells the fields.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
+use super::Error;
 use crate::data::Task;
 use crate::plugin::metric::Score;
 use crate::plugin::reward_shaper::Rollout;
 use crate::plugin::{Failure, Metric, RewardShaper, Sample, Used};
+use crate::report::run;
 use crate::reward::{PartRewards, Rewards};
 use crate::tracking::{Text, Tracker};
 
@@ -217,14 +220,59 @@ impl Judged {
                 score: score(at),
             })
             .collect();
-        tracker.texts(step, "completions", &texts);
         let lengths = self.rollouts.iter().map(|r| r.tokens.len() as f64);
-        tracker.histogram(step, "completions/length", &lengths.collect::<Vec<_>>());
-        let totals: Vec<f64> = totals.iter().copied().flatten().collect();
-        if !totals.is_empty() {
-            tracker.histogram(step, "rewards/total", &totals);
-        }
+        let totals = totals.iter().copied().flatten();
+        show(tracker, step, &texts, lengths.collect(), totals.collect());
     }
+}
+
+fn show(tracker: &mut dyn Tracker, step: u64, texts: &[Text], lengths: Vec<f64>, totals: Vec<f64>) {
+    tracker.texts(step, "completions", texts);
+    tracker.histogram(step, "completions/length", &lengths);
+    if !totals.is_empty() {
+        tracker.histogram(step, "rewards/total", &totals);
+    }
+}
+
+/// Shows a tracker the responses in `completions.jsonl`, as if they had just been judged.
+///
+/// # Errors
+/// The file can't be read.
+pub(super) fn retell(path: &Path, tracker: &mut dyn Tracker) -> Result<(), Error> {
+    let mut group: Vec<Value> = Vec::new();
+    run::rows(path, |row| {
+        let same = |first: &Value| first["stage"] == row["stage"] && first["step"] == row["step"];
+        if !group.first().is_none_or(same) {
+            retell_group(&group, tracker);
+            group.clear();
+        }
+        group.push(row);
+    })?;
+    retell_group(&group, tracker);
+    Ok(())
+}
+
+fn retell_group(rows: &[Value], tracker: &mut dyn Tracker) {
+    let Some(first) = rows.first() else {
+        return;
+    };
+    let stage = run::text(&first["stage"]);
+    match first.get("reward") {
+        Some(_) => tracker.stage(stage, 0, "steps"),
+        None => tracker.stage(&format!("evaluate {stage}"), 0, "responses"),
+    }
+    let texts: Vec<Text> = rows
+        .iter()
+        .take(SHOWN)
+        .map(|row| Text {
+            prompt: run::text(&row["prompt"]),
+            response: run::text(&row["response"]),
+            score: row["reward"].as_f64(),
+        })
+        .collect();
+    let numbers = |key: &str| rows.iter().filter_map(|row| row[key].as_f64()).collect();
+    let step = first["step"].as_u64().unwrap_or(0);
+    show(tracker, step, &texts, numbers("tokens"), numbers("reward"));
 }
 
 impl MetricScores {

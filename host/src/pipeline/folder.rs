@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::Error;
+use super::{Error, completions};
 use crate::config::{Config, tracking};
 use crate::report::StageEvaluation;
 use crate::tracking::jsonl::Jsonl;
@@ -73,6 +73,15 @@ impl RunFolder {
             match std::fs::remove_file(folder.join(file)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Self(folder.to_owned()).write_error("earlier result", file, error));
+                }
+                _ => {}
+            }
+        }
+        for inside in ["wandb", "plots"] {
+            match std::fs::remove_dir_all(folder.join(inside)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    let this = Self(folder.to_owned());
+                    return Err(this.write_error("earlier result", inside, error));
                 }
                 _ => {}
             }
@@ -196,6 +205,7 @@ impl RunFolder {
         }
         for tracker in &mut others {
             retell(&rows, tracker.as_mut());
+            completions::retell(&self.path("completions.jsonl"), tracker.as_mut())?;
         }
         let jsonl = Jsonl::append(&self.path(metrics)).map_err(failed(metrics))?;
         others.insert(0, Box::new(jsonl));

@@ -30,6 +30,8 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
     /// Of each point, or empty.
     pub intervals: Vec<[f64; 2]>,
+    /// Whether it is measured anew at each step: a long line is drawn smoothly then.
+    pub noisy: bool,
 }
 
 /// A line across the chart that a series should come to.
@@ -178,6 +180,8 @@ impl Chart {
         let named: Vec<(f64, String)> = match self.names.is_empty() {
             true => ticks(frame.x, 6)
                 .into_iter()
+                // Steps are whole.
+                .filter(|x| x.fract() == 0.0)
                 .map(|x| (x, number(x)))
                 .collect(),
             false => (0..)
@@ -225,6 +229,10 @@ impl Chart {
     fn legend(&self) -> Vec<LegendItem<'_>> {
         let (mut x, mut line) = (LEFT, 0);
         let mut items = Vec::new();
+        // The title says what a line is that is alone.
+        if self.series.len() == 1 && self.targets.is_empty() {
+            return items;
+        }
         for (at, series) in self.series.iter().enumerate() {
             // Letters of 12 pixels are about 6.6 wide.
             let width = 18.0 + series.name.chars().count() as f64 * 6.6 + 18.0;
@@ -277,7 +285,7 @@ fn line(out: &mut String, frame: &Frame, series: &Series, colour: usize, marked:
         }
         let _ = write!(out, "<path class=\"{class} s{colour}\" d=\"{d}\"/>");
     };
-    if series.points.len() > SMOOTH_FROM && !marked {
+    if series.points.len() > SMOOTH_FROM && !marked && series.noisy {
         path(&drawn, "raw", out);
         path(&thinned(&smoothed(&series.points)), "line", out);
     } else {
@@ -315,8 +323,10 @@ fn range(values: impl Iterator<Item = f64>, beside: f64) -> (f64, f64) {
         return (0.0, 1.0);
     }
     if low == high {
-        let half = if low == 0.0 { 0.5 } else { low.abs() * 0.1 };
-        return (low - half, high + half);
+        return match low {
+            0.0 => (0.0, 1.0),
+            _ => (low - low.abs() * 0.1, high + high.abs() * 0.1),
+        };
     }
     let room = (high - low) * beside;
     // A chart of what is never negative does not begin below zero.
@@ -377,17 +387,21 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     kept
 }
 
-/// Exponential moving average whose memory is a fifteenth of the line, started at the first point.
+/// Mean over the neighbours of each point, a fortieth of the line on either side, fewer at its ends.
 fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let keep = 1.0 - 15.0 / points.len().max(16) as f64;
-    let mut average: Option<f64> = None;
-    points
+    let points: Vec<(f64, f64)> = points
         .iter()
         .filter(|(_, y)| y.is_finite())
-        .map(|(x, y)| {
-            let next = average.map_or(*y, |average| keep * average + (1.0 - keep) * y);
-            average = Some(next);
-            (*x, next)
+        .copied()
+        .collect();
+    let reach = (points.len() / 40).max(2);
+    (0..points.len())
+        .map(|at| {
+            // The same number on both sides, so that a slope stays where it is.
+            let reach = reach.min(at).min(points.len() - 1 - at);
+            let near = &points[at - reach..=at + reach];
+            let sum: f64 = near.iter().map(|(_, y)| y).sum();
+            (points[at].0, sum / near.len() as f64)
         })
         .collect()
 }
@@ -399,9 +413,13 @@ mod tests {
     /// Would catch ticks that are not round, or lie beside the range.
     #[test]
     fn ticks_are_round() {
-        assert_eq!(ticks((0.0, 1.0), 5), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
-        assert_eq!(ticks((-3.0, 7.0), 5), [-2.0, 0.0, 2.0, 4.0, 6.0]);
-        assert_eq!(ticks((1.0, 400.0), 6), [100.0, 200.0, 300.0, 400.0]);
+        let check = |range: (f64, f64), count: usize, expected: &str| {
+            let shown: Vec<String> = ticks(range, count).into_iter().map(number).collect();
+            assert_eq!(shown.join(" "), expected);
+        };
+        check((0.0, 1.0), 5, "0 0.2 0.4 0.6 0.8 1");
+        check((-3.0, 7.0), 5, "-2 0 2 4 6");
+        check((1.0, 400.0), 6, "100 200 300 400");
     }
 
     /// Would catch peaks that are thinned away, and numbers that are none in a path.
@@ -419,7 +437,8 @@ mod tests {
             series: vec![Series {
                 name: "c & d".into(),
                 points,
-                intervals: Vec::new(),
+                noisy: true,
+                ..Series::default()
             }],
             ..Chart::default()
         };

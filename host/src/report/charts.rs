@@ -66,6 +66,27 @@ const KINDS: &[Kind] = &[
         &["policy/approxkl_avg", "policy/clipfrac_avg"],
     ),
     (
+        "Clipped tokens",
+        "Share of the tokens whose ratio left the range below, and above.",
+        &["clip_ratio/low_mean", "clip_ratio/high_mean"],
+    ),
+    ("Ratio of new and old policy", "", &["val/ratio"]),
+    (
+        "Value updates",
+        "Share of clipped values.",
+        &["val/clipfrac_avg"],
+    ),
+    (
+        "Penalty for leaving the reference",
+        "β times the divergence, as a part of the reward.",
+        &["objective/non_score_reward"],
+    ),
+    (
+        "Coefficient of the penalty",
+        "β.",
+        &["objective/kl_coefficient"],
+    ),
+    (
         "Log-probabilities",
         "Of whole responses.",
         &["logps/chosen", "logps/rejected"],
@@ -83,7 +104,7 @@ const KINDS: &[Kind] = &[
 ];
 
 /// Tags that count, repeat another tag, or say nothing as a curve.
-const LEFT_OUT: [&str; 14] = [
+const LEFT_OUT: [&str; 15] = [
     "epoch",
     "num_tokens",
     "episode",
@@ -95,6 +116,7 @@ const LEFT_OUT: [&str; 14] = [
     "objective/entropy",
     "policy/entropy_avg",
     "rewards/total",
+    "clip_ratio/region_mean",
     "skipped_steps",
     "loss_scale",
     "eval/loss",
@@ -219,6 +241,8 @@ fn lines(
                 name,
                 points,
                 intervals: Vec::new(),
+                // A schedule is no measurement.
+                noisy: *tag != "learning_rate",
             });
         }
     }

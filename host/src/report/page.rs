@@ -95,6 +95,9 @@ pub fn page(name: &str, kind: &str, sections: &[Section]) -> String {
 }
 
 fn overview(run: &RunFiles) -> String {
+    if run.summary.is_null() {
+        return "<p>The run has not come to its end, or is still at work: there is no summary yet.</p>\n".to_owned();
+    }
     let mut out = String::from("<div class=\"cards\">");
     let first = first_metrics(run);
     for target in run.summary["targets"].as_array().into_iter().flatten() {
@@ -513,7 +516,8 @@ fn plugins(run: &RunFiles) -> String {
         };
         let _ = write!(
             out,
-            "<td class=\"hash\"><code>{}</code></td></tr>",
+            "<td class=\"hash\"><code title=\"{0}\">{1:.16}…</code></td></tr>",
+            escape(text(&pin["sha256"])),
             escape(text(&pin["sha256"]))
         );
     }
@@ -525,7 +529,7 @@ fn warnings(run: &RunFiles) -> String {
     let warnings = run.summary["warnings"].as_array();
     let warnings = warnings.map(Vec::as_slice).unwrap_or_default();
     if run.summary.is_null() {
-        return "<p>The run has no summary: it was ended before its last stage, or is still at work.</p>\n".to_owned();
+        return String::new();
     }
     let bad = run.summary["rollouts"]["bad_batches"]
         .as_f64()

@@ -244,16 +244,28 @@ fn line(out: &mut String, name: &str, value: &str, detail: &str) {
     ));
 }
 
+/// The first components; a metric may have a dozen, and the file has all.
 fn components(value: &Value) -> String {
-    let all = value.as_object().into_iter().flatten();
-    all.map(|(name, value)| {
-        format!(
-            "<span class=\"part\">{} <b>{}</b></span>",
-            escape(&name.replace('_', " ")),
-            number(value.as_f64().unwrap_or(f64::NAN))
-        )
-    })
-    .collect()
+    const COMPONENTS: usize = 6;
+    let all: Vec<(&String, &Value)> = value.as_object().into_iter().flatten().collect();
+    let mut out: String = all
+        .iter()
+        .take(COMPONENTS)
+        .map(|(name, value)| {
+            format!(
+                "<span class=\"part\">{} <b>{}</b></span>",
+                escape(&name.replace('_', " ")),
+                number(value.as_f64().unwrap_or(f64::NAN))
+            )
+        })
+        .collect();
+    if all.len() > COMPONENTS {
+        out.push_str(&format!(
+            "<span class=\"part\">and {} more</span>",
+            all.len() - COMPONENTS
+        ));
+    }
+    out
 }
 
 /// A number with its sign.

@@ -73,10 +73,11 @@ pub fn count(value: f64) -> String {
     out
 }
 
-/// Seconds as people say them: `850 ms`, `12.3 s`, `4 min 10 s`, `3 h 20 min`.
+/// Seconds as people say them: `40 µs`, `850 ms`, `12.3 s`, `4 min 10 s`, `3 h 20 min`.
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.round();
     match seconds {
+        s if s < 0.001 => format!("{} µs", number((s * 1e6).round())),
         s if s < 1.0 => format!("{} ms", number((s * 1000.0 * 10.0).round() / 10.0)),
         s if s < 60.0 => format!("{s:.1} s"),
         s if s < 3600.0 => format!("{} min {} s", (whole / 60.0).floor(), whole % 60.0),
@@ -146,6 +147,7 @@ mod tests {
         check(0.000_01, "1.00e-5");
         check(f64::NAN, "–");
         assert_eq!(count(1_234_567.0), "1\u{2009}234\u{2009}567");
+        assert_eq!(duration(0.000_04), "40 µs");
         assert_eq!(duration(0.5), "500 ms");
         assert_eq!(duration(250.0), "4 min 10 s");
     }
