@@ -9,6 +9,7 @@ mod charts;
 mod compare;
 mod highlight;
 pub mod manifest;
+mod overview;
 mod page;
 pub mod run;
 mod samples;
