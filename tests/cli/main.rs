@@ -5,7 +5,9 @@ mod generate;
 mod large;
 mod on_policy;
 mod plugins;
+mod report;
 mod reward;
+mod tracking;
 
 use rlhf_test_support::{Rlhf, Run, Workspace, component, guest, rlhf};
 
@@ -308,6 +310,11 @@ fn the_job_runs_and_repeats() {
     ] {
         assert!(workspace.join(file).is_file(), "{file} is missing");
     }
+    report::check_page(&workspace, "first");
+    // Pairs were ranked by what the plugins say.
+    call(&workspace, &["replay", "first"])
+        .expect_code(0)
+        .expect_stdout("all numbers are the logged ones");
     run("again", "1", &[]);
     run("other", "2", &[]);
     let dpo = run("dpo-first", "1", &["--method", "dpo"]);

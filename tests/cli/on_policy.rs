@@ -189,10 +189,10 @@ fn human_feedback_becomes_a_part_of_the_reward() {
         assert!(curves.iter().all(|row| row[tag].is_number()), "{tag}");
     }
     for part in ["reward_model", "bleu"] {
-        let times = rows(&workspace, "whole/reward-times.jsonl", "ppo");
-        let of_part: Vec<&Value> = times.iter().filter(|row| row["part"] == part).collect();
+        let costs = rows(&workspace, "whole/costs.jsonl", "ppo");
+        let of_part: Vec<&Value> = costs.iter().filter(|row| row["plugin"] == part).collect();
         assert_eq!(of_part.len(), 6, "{part}");
-        assert!(of_part[0]["ms_per_response"].as_f64() > Some(0.0));
+        assert!(of_part[0]["seconds"].as_f64() > Some(0.0));
     }
     run("cut", &[]);
     for gone in ["checkpoint-6", "final"] {

@@ -19,6 +19,8 @@ mod exec;
 mod generate;
 mod merge;
 mod plugin;
+mod replay;
+mod report;
 mod reward;
 mod train;
 
@@ -59,6 +61,10 @@ enum Command {
     /// Train a reward model on human feedback, or score responses with one
     #[command(subcommand)]
     Reward(reward::Command),
+    /// Compute a run's logged scores and rewards again, and name what differs
+    Replay(replay::Args),
+    /// Make report.html of a run again, or compare two runs
+    Report(report::Args),
     /// Merge adapters into their model
     Merge(merge::Args),
     /// Write, look at, test, measure and pin plugins
@@ -98,6 +104,8 @@ pub fn main() -> ExitCode {
         Some(Command::Exec(args)) => exec::run(&args),
         Some(Command::Generate(args)) => generate::run(&args).map(done),
         Some(Command::Reward(command)) => reward::run(&command).map(done),
+        Some(Command::Replay(args)) => replay::run(&args).map(done),
+        Some(Command::Report(args)) => report::run(&args).map(done),
         Some(Command::Merge(args)) => merge::run(&args).map(done),
         Some(Command::Plugin(command)) => plugin::run(&command).map(done),
         Some(Command::Config(args)) => config::run(&args).map(done),
@@ -203,6 +211,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                         Some(of_plugin(error))
                     }
                     Error::Input(_)
+                    | Error::Report(_)
                     | Error::Hub(_)
                     | Error::Data(_)
                     | Error::Weights(_)
@@ -217,6 +226,13 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                     data::sources::Error::Plugin(error) => of_plugin(error),
                     _ => WRONG_INPUT,
                 });
+            }
+            if let Some(differs) = cause.downcast_ref::<replay::Differs>() {
+                return Some(if differs.plugin { PLUGIN } else { WRONG_INPUT });
+            }
+            if let Some(error) = cause.downcast_ref::<crate::report::Error>() {
+                let ours = matches!(error, crate::report::Error::Write { .. });
+                return (!ours).then_some(WRONG_INPUT);
             }
             let wrong_input = cause.is::<Usage>() || cause.is::<crate::config::Error>();
             wrong_input.then_some(WRONG_INPUT)

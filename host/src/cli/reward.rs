@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 
 use super::eval::columns;
@@ -17,9 +17,8 @@ use crate::pipeline::reward_model::{self, Accuracy, Beginning, Report};
 use crate::pipeline::{self, RunFolder, unused_folder};
 use crate::plugin::Runtime;
 use crate::reward::LearnedReward;
-use crate::tracking::All;
 use crate::tracking::console::Console;
-use crate::tracking::jsonl::Jsonl;
+use crate::tracking::{All, Tracker};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -193,9 +192,9 @@ fn train(args: &Train) -> Result<()> {
     let interrupt = interrupt_flag()?;
     let folder = RunFolder::create(&path)?;
     folder.json("config.json", &config)?;
-    let jsonl = Jsonl::append(&folder.path("metrics.jsonl"))
-        .with_context(|| format!("metrics in `{}`", path.display()))?;
-    let mut tracker = All(vec![Box::new(Console::new()), Box::new(jsonl)]);
+    let console: Box<dyn Tracker> = Box::new(Console::new(false));
+    let trackers = folder.trackers(&config, "reward model")?;
+    let mut tracker = All(std::iter::once(console).chain(trackers).collect());
     let report = match args.folds {
         Some(folds) => reward_model::cross_validate(
             &config,
@@ -215,6 +214,8 @@ fn train(args: &Train) -> Result<()> {
         }
     };
     folder.json("summary.json", &report)?;
+    tracker.finish(&[]);
+    crate::report::write(&path)?;
     print!("{}", table(&report));
     eprintln!("results are in {}", path.display());
     Ok(())

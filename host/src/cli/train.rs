@@ -138,6 +138,13 @@ pub struct Args {
     /// Name of the experiment: a folder in the output directory
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     pub experiment_name: Option<String>,
+    /// Weights & Biases: a run that `wandb sync` uploads, or one that is uploaded at the end by the
+    /// `wandb` installed here
+    #[arg(long, value_enum, value_name = "MODE", num_args = 0..=1, default_missing_value = "offline", help_heading = "Output")]
+    pub wandb: Option<config::tracking::Wandb>,
+    /// Project there
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    pub wandb_project: Option<String>,
     /// Replace the results of an earlier run in the same folder
     #[arg(long, help_heading = "Output")]
     pub overwrite: bool,
@@ -174,6 +181,9 @@ pub struct Args {
     /// Log more
     #[arg(long)]
     pub verbose: bool,
+    /// No progress, only warnings and results
+    #[arg(long, conflicts_with_all = ["debug", "verbose"])]
+    pub quiet: bool,
 }
 
 pub(super) fn device(text: &str) -> Result<Device, String> {
@@ -300,6 +310,8 @@ impl Args {
             &self.human_feedback_path,
         );
         set(&mut config.data.on_bad_row, &self.on_bad_row);
+        set(&mut config.tracking.wandb, &self.wandb);
+        set(&mut config.tracking.wandb_project, &self.wandb_project);
         set(&mut config.evaluation.tasks_max, &self.eval_tasks);
         set_some(&mut config.evaluation.encoder, &self.encoder);
         set_some(&mut config.evaluation.encoder_layer, &self.encoder_layer);
@@ -340,18 +352,28 @@ pub fn run(args: &Args) -> Result<()> {
         .iter()
         .map(|text| Spec::parse(text))
         .collect::<Result<Vec<_>, _>>()?;
+    // The run's `config.json` has all of them, so that it says how to run it again.
+    let given: Vec<_> = specs.iter().map(Spec::to_entry).collect();
     for entry in &config.plugins {
         specs.push(Spec::of_entry(entry)?);
     }
+    config.plugins.splice(0..0, given);
     let plan = pipeline::Plan::prepare(config, &specs, &|method| layered(args, Some(method)))?;
     if args.dry_run {
         print!("{}", plan.describe());
         return Ok(());
     }
     let interrupt = interrupt_flag()?;
-    let summary = plan.run(start, Box::new(Console::new()), &interrupt)?;
+    let summary = plan.run(start, Box::new(Console::new(args.quiet)), &interrupt)?;
     print!("{}", report::tables::summary(&summary));
-    eprintln!("results are in {}", folder.display());
+    if !args.quiet {
+        let page = folder.join("report.html");
+        eprintln!(
+            "results are in {}, the report is {}",
+            folder.display(),
+            page.display()
+        );
+    }
     if args.require_targets {
         let missed: Vec<String> = summary
             .targets

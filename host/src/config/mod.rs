@@ -19,6 +19,7 @@ pub mod presets;
 pub mod reward_model;
 pub mod rollout;
 pub mod sandbox;
+pub mod tracking;
 pub mod training;
 pub mod warm_up;
 
@@ -35,6 +36,7 @@ pub use presets::{Mode, Origin};
 pub use reward_model::RewardModel;
 pub use rollout::Rollout;
 pub use sandbox::Sandbox;
+pub use tracking::Tracking;
 pub use training::{Method, Schedule, Training};
 pub use warm_up::WarmUp;
 
@@ -66,6 +68,7 @@ pub struct Config {
     pub generation: Generation,
     pub evaluation: Evaluation,
     pub sandbox: Sandbox,
+    pub tracking: Tracking,
     pub plugins: Vec<PluginEntry>,
 }
 
@@ -89,6 +92,7 @@ impl Default for Config {
             generation: Generation::default(),
             evaluation: Evaluation::default(),
             sandbox: Sandbox::default(),
+            tracking: Tracking::default(),
             plugins: Vec::new(),
         }
     }

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::Error;
-use crate::plugin::Sample;
+use super::{Error, completions};
+use crate::config::{Config, tracking};
 use crate::report::StageEvaluation;
-use crate::reward::{PartRewards, Rewards};
+use crate::tracking::jsonl::Jsonl;
+use crate::tracking::tensorboard::TensorBoard;
+use crate::tracking::wandb::Wandb;
+use crate::tracking::{Tracker, retell};
 use crate::trainer::checkpoint::latest;
 
 /// Evaluations so far, for a run that is gone on with.
 pub const EVALUATIONS: &str = "evaluations.json";
-
-/// How long rewards took.
-const REWARD_TIMES: &str = "reward-times.jsonl";
 
 /// Files whose presence says that a run has been here.
 const TRACES: [&str; 3] = ["config.json", "metrics.jsonl", "summary.json"];
@@ -64,13 +64,24 @@ impl RunFolder {
         for file in TRACES.iter().chain(&[
             "completions.jsonl",
             "rewards.jsonl",
-            REWARD_TIMES,
+            "costs.jsonl",
+            "tasks.jsonl",
             "manifest.json",
+            "report.html",
             EVALUATIONS,
         ]) {
             match std::fs::remove_file(folder.join(file)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Self(folder.to_owned()).write_error("earlier result", file, error));
+                }
+                _ => {}
+            }
+        }
+        for inside in ["wandb", "plots"] {
+            match std::fs::remove_dir_all(folder.join(inside)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    let this = Self(folder.to_owned());
+                    return Err(this.write_error("earlier result", inside, error));
                 }
                 _ => {}
             }
@@ -94,6 +105,7 @@ impl RunFolder {
         let this = Self(folder.to_owned());
         let keeps = |row: &serde_json::Value| {
             let of = row["stage"].as_str().unwrap_or_default();
+            let of = of.strip_prefix("evaluate ").unwrap_or(of);
             if of == stage {
                 return row["step"].as_u64().is_some_and(|at| at <= step);
             }
@@ -103,7 +115,7 @@ impl RunFolder {
         this.rewrite("rewards.jsonl", |_| false)?;
         this.rewrite("metrics.jsonl", keeps)?;
         this.rewrite("completions.jsonl", keeps)?;
-        this.rewrite(REWARD_TIMES, keeps)?;
+        this.rewrite("costs.jsonl", keeps)?;
         Ok(this)
     }
 
@@ -166,102 +178,72 @@ impl RunFolder {
             .map_err(|error| self.write_error("result", name, error))
     }
 
-    /// Adds the responses of an evaluation to `completions.jsonl`.
+    /// What writes the run's numbers into its folder. Of a run that goes on, those that make a new
+    /// file are told what `metrics.jsonl` has already.
     ///
     /// # Errors
-    /// The file can't be written.
-    pub fn completions(&self, stage: &str, samples: &[Sample]) -> Result<(), Error> {
-        let mut text = String::new();
-        for sample in samples {
-            let row = serde_json::json!({
-                "stage": stage,
-                "id": sample.id,
-                "prompt": sample.prompt,
-                "response": sample.response,
-                "references": sample.references,
-            });
-            text.push_str(&row.to_string());
-            text.push('\n');
+    /// A file can't be made.
+    pub fn trackers(&self, config: &Config, main: &str) -> Result<Vec<Box<dyn Tracker>>, Error> {
+        let metrics = "metrics.jsonl";
+        let failed = |name: &'static str| move |error| self.write_error("metrics", name, error);
+        let rows: Vec<serde_json::Value> = std::fs::read_to_string(self.path(metrics))
+            .unwrap_or_default()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let settings = serde_json::to_value(config).expect("settings are plain data");
+        let mut others: Vec<Box<dyn Tracker>> = Vec::new();
+        if config.tracking.tensorboard {
+            let tensorboard = TensorBoard::create(&self.0, main, &settings);
+            others.push(Box::new(tensorboard.map_err(failed("events"))?));
         }
-        self.append("completions.jsonl", &text)
+        if config.tracking.wandb != tracking::Wandb::Off {
+            let name = self.0.file_name().unwrap_or(self.0.as_os_str());
+            let name = name.to_string_lossy();
+            let wandb = Wandb::create(&self.0, &name, main, &config.tracking, &settings);
+            others.push(Box::new(wandb.map_err(failed("wandb"))?));
+        }
+        for tracker in &mut others {
+            retell(&rows, tracker.as_mut());
+            completions::retell(&self.path("completions.jsonl"), tracker.as_mut())?;
+        }
+        let jsonl = Jsonl::append(&self.path(metrics)).map_err(failed(metrics))?;
+        others.insert(0, Box::new(jsonl));
+        Ok(others)
     }
 
-    /// Adds what sampled responses were worth, part by part, to `rewards.jsonl`.
+    /// Adds rows to a file of JSON Lines.
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn rewards(&self, stage: &str, samples: &[Sample], rewards: &Rewards) -> Result<(), Error> {
-        let mut text = String::new();
-        for (at, sample) in samples.iter().enumerate() {
-            let parts = parts(rewards, at);
-            let row = serde_json::json!({
-                "stage": stage,
-                "id": sample.id,
-                "response": sample.response,
-                "reward": rewards.totals[at],
-                "parts": parts,
-            });
-            text.push_str(&row.to_string());
-            text.push('\n');
-        }
-        self.append("rewards.jsonl", &text)
-    }
-
-    /// Adds the responses that a step learned from to `completions.jsonl`, with all parts of their
-    /// rewards.
-    ///
-    /// # Errors
-    /// The file can't be written.
-    pub fn learned(
+    pub fn append_rows(
         &self,
-        stage: &str,
-        step: u64,
-        samples: &[Sample],
-        rewards: &Rewards,
+        name: &str,
+        rows: impl IntoIterator<Item = serde_json::Value>,
     ) -> Result<(), Error> {
         let mut text = String::new();
-        for (at, sample) in samples.iter().enumerate() {
-            let row = serde_json::json!({
-                "stage": stage,
-                "step": step,
-                "id": sample.id,
-                "prompt": sample.prompt,
-                "response": sample.response,
-                "reward": rewards.totals[at],
-                "parts": parts(rewards, at),
-            });
+        for row in rows {
             text.push_str(&row.to_string());
             text.push('\n');
         }
-        self.append("completions.jsonl", &text)
+        self.append(name, &text)
     }
 
-    /// Adds how long each part of the reward took over a batch of responses to `reward-times.jsonl`:
-    /// times differ where nothing else does, so they have a file of their own.
+    /// Writes a file of JSON Lines in place of what was there.
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn reward_times(
+    pub fn write_rows(
         &self,
-        stage: &str,
-        step: u64,
-        responses: usize,
-        seconds: &[(String, f64)],
+        name: &str,
+        rows: impl IntoIterator<Item = serde_json::Value>,
     ) -> Result<(), Error> {
-        let mut text = String::new();
-        for (part, seconds) in seconds {
-            let row = serde_json::json!({
-                "stage": stage,
-                "step": step,
-                "part": part,
-                "responses": responses,
-                "seconds": seconds,
-                "ms_per_response": 1e3 * seconds / responses.max(1) as f64,
-            });
-            text.push_str(&row.to_string());
-            text.push('\n');
+        match std::fs::remove_file(self.path(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(self.write_error("results", name, error))
+            }
+            _ => self.append_rows(name, rows),
         }
-        self.append(REWARD_TIMES, &text)
     }
 
     fn append(&self, name: &str, text: &str) -> Result<(), Error> {
@@ -272,20 +254,4 @@ impl RunFolder {
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| self.write_error("results", name, error))
     }
-}
-
-/// What each part made of a sample.
-fn parts(rewards: &Rewards, at: usize) -> serde_json::Map<String, serde_json::Value> {
-    let part = |part: &PartRewards| {
-        let named: serde_json::Map<String, serde_json::Value> = part.named[at]
-            .iter()
-            .map(|(name, value)| (name.clone(), (*value).into()))
-            .collect();
-        let value = match &part.reasons[at] {
-            Some(reason) => serde_json::json!({ "abstained": reason }),
-            None => serde_json::json!({ "value": part.values[at], "parts": named }),
-        };
-        (part.name.clone(), value)
-    };
-    rewards.parts.iter().map(part).collect()
 }

@@ -7,6 +7,7 @@
 //! or PPO, GRPO or RLOO on the model's own responses, evaluation again, and what is left behind in the run's folder.
 
 mod canaries;
+mod completions;
 mod encoder;
 mod examples;
 mod folder;
@@ -16,6 +17,7 @@ mod on_policy;
 mod plugins;
 mod policy;
 mod programs;
+pub mod replay;
 pub mod reward_model;
 mod samples;
 
@@ -36,11 +38,11 @@ use crate::random::{Purpose, Stream};
 use crate::report::manifest::{Machine, Manifest};
 use crate::report::{PreferenceSummary, StageEvaluation, Summary, TargetResult};
 use crate::reward::LearnedReward;
-use crate::tracking::jsonl::Jsonl;
-use crate::tracking::{All, Tracker};
-use crate::{hub, models, reward, sandbox, tokenizer, trainer};
+use crate::tracking::{All, Shared, Tracker};
+use crate::{hub, models, report, reward, sandbox, tokenizer, trainer};
 
 use canaries::Canaries;
+use completions::Judged;
 pub use encoder::{EncoderChoice, TokenEncoder};
 use examples::Examples;
 pub use examples::has_files;
@@ -98,6 +100,8 @@ pub enum Error {
     Trainer(#[from] trainer::Error),
     #[error(transparent)]
     RewardModel(#[from] reward::learned::Error),
+    #[error(transparent)]
+    Report(#[from] report::Error),
     #[error("{doing}: {source}")]
     Tensor {
         doing: String,
@@ -295,6 +299,32 @@ impl Plan {
         }
     }
 
+    /// Tasks that responses are sampled to, for `tasks.jsonl`.
+    fn task_rows(&self) -> impl Iterator<Item = serde_json::Value> {
+        let Examples {
+            train_tasks,
+            development_tasks,
+            eval_tasks,
+            ..
+        } = &self.examples;
+        let (train, development) = match (self.samples(), self.method) {
+            (false, _) => (&[][..], &[][..]),
+            (true, Method::Dpo) => (&train_tasks[..], &development_tasks[..]),
+            (true, _) => (&train_tasks[..], &[][..]),
+        };
+        completions::task_rows("train", train, samples::LANGUAGE)
+            .chain(completions::task_rows(
+                "development",
+                development,
+                samples::LANGUAGE,
+            ))
+            .chain(completions::task_rows(
+                "evaluation",
+                eval_tasks,
+                samples::LANGUAGE,
+            ))
+    }
+
     /// The plan, for people.
     pub fn describe(&self) -> String {
         let Self {
@@ -389,18 +419,6 @@ impl Plan {
         }
     }
 
-    /// Parts of the reward: the plugins', and the reward model's.
-    fn reward_parts(&self) -> Vec<reward::Part<'_>> {
-        let automated = self.plugins.reward_parts();
-        match self.has_reward_model() {
-            false => automated,
-            true => {
-                let settings = &self.config.reward_model;
-                reward::with_reward_model(automated, settings.feedback_weight, settings.clip)
-            }
-        }
-    }
-
     fn describe_weights(&self) -> String {
         let (all, trained) = self.weights;
         if all == trained {
@@ -488,8 +506,8 @@ impl Plan {
             RunFolder::create(&path)?
         };
         folder.json("config.json", &self.config)?;
-        let jsonl = Jsonl::append(&folder.path("metrics.jsonl"))
-            .map_err(|error| folder.write_error("metrics", "metrics.jsonl", error))?;
+        folder.write_rows("tasks.jsonl", self.task_rows())?;
+        let trackers = folder.trackers(&self.config, self.training_stage())?;
         let mut evaluations = folder.evaluations();
         // A run that had reached its end is judged again.
         let last = format!("after {}", self.method.name());
@@ -497,7 +515,8 @@ impl Plan {
         let mut run = Run {
             plan: &self,
             folder: &folder,
-            tracker: All(vec![console, Box::new(jsonl)]),
+            tracker: Shared::of(All(std::iter::once(console).chain(trackers).collect())),
+            step: 0,
             interrupt,
             policy,
             warmed_up: resumes,
@@ -512,6 +531,11 @@ impl Plan {
         folder.json("manifest.json", &run.manifest())?;
         let summary = outcome?;
         folder.json("summary.json", &summary)?;
+        run.tracker.finish(&summary.results());
+        // The results are there without it, and `rlhf report` makes it again.
+        if let Err(error) = report::write(&path) {
+            run.tracker.warn(&format!("no report: {error}"));
+        }
         Ok(summary)
     }
 }
@@ -520,7 +544,9 @@ impl Plan {
 struct Run<'a> {
     plan: &'a Plan,
     folder: &'a RunFolder,
-    tracker: All,
+    tracker: Shared,
+    /// Optimizer steps of the method so far; the warm-up's do not count.
+    step: u64,
     interrupt: &'a AtomicBool,
     policy: Policy,
     /// Whether the policy was loaded as its warm-up had left it.
@@ -685,26 +711,33 @@ impl Run<'_> {
         }
         self.timed(stage, |run| {
             let tasks = &run.plan.examples.eval_tasks;
-            let samples = run.greedy_responses(&format!("evaluate {stage}"), tasks)?;
-            run.folder.completions(stage, &samples)?;
+            let responses = run.greedy_responses(&format!("evaluate {stage}"), tasks)?;
+            let mut judged = Judged::of(responses);
             let config = &run.plan.config;
-            let ids: Vec<&String> = samples.iter().map(|sample| &sample.id).collect();
-            let metrics: Vec<MetricResult> = run
-                .plan
-                .plugins
-                .metrics
-                .iter()
-                .map(|metric| {
-                    let scored = evaluate::score(metric, &samples);
-                    evaluate::summarise(
-                        metric,
-                        &ids,
-                        &scored,
-                        config.evaluation.bootstrap_samples,
-                        Stream::new(config.seed, Purpose::Bootstrap, 0, 0),
-                    )
-                })
-                .collect();
+            let ids: Vec<String> = judged.samples().into_iter().map(|s| s.id).collect();
+            let plugins = &run.plan.plugins;
+            let mut metrics: Vec<MetricResult> = Vec::with_capacity(plugins.metrics.len());
+            let scoring = format!("evaluate {stage}");
+            run.tracker
+                .stage(&scoring, plugins.metrics.len() as u64, "metrics");
+            for metric in &plugins.metrics {
+                run.tracker.progress(metrics.len() as u64);
+                let scored = samples::measure(&mut judged, metric);
+                metrics.push(evaluate::summarise(
+                    metric,
+                    &ids,
+                    &scored,
+                    config.evaluation.bootstrap_samples,
+                    Stream::new(config.seed, Purpose::Bootstrap, 0, 0),
+                ));
+            }
+            run.tracker.progress(metrics.len() as u64);
+            let rows = judged.rows(stage, run.step, &plugins.hashes());
+            run.folder.append_rows("completions.jsonl", rows)?;
+            let costs = judged.cost_rows(stage, run.step);
+            run.folder.append_rows("costs.jsonl", costs)?;
+            run.track_evaluation(&metrics);
+            judged.show(&mut run.tracker, run.step);
             for metric in &metrics {
                 if let Some(failure) = &metric.first_failure {
                     run.warn(format!("metric `{}`, {stage}: {failure}", metric.name));
@@ -712,11 +745,24 @@ impl Run<'_> {
             }
             run.evaluations.push(StageEvaluation {
                 stage: stage.to_owned(),
-                tasks: samples.len(),
+                tasks: ids.len(),
                 metrics,
             });
             run.folder.json(folder::EVALUATIONS, &run.evaluations)
         })
+    }
+
+    /// Each metric's headline, as curves have it.
+    fn track_evaluation(&mut self, metrics: &[MetricResult]) {
+        let tags: Vec<(String, f64)> = metrics
+            .iter()
+            .filter_map(|metric| Some((format!("eval/{}", metric.name), metric.value?)))
+            .collect();
+        let values: Vec<(&str, f64)> = tags
+            .iter()
+            .map(|(tag, value)| (tag.as_str(), *value))
+            .collect();
+        self.tracker.log(self.step, &values);
     }
 
     /// Trains on demonstrations: as the warm-up, or as all there is.
@@ -772,6 +818,9 @@ impl Run<'_> {
                     checkpoints,
                 },
             )?;
+            if run.plan.method == Method::Sft {
+                run.step = outcome.steps;
+            }
             run.after_training(outcome.interrupted)
         })
     }
@@ -806,6 +855,7 @@ impl Run<'_> {
                 },
                 cache.as_deref(),
             )?;
+            run.step = outcome.training.steps;
             run.after_training(outcome.training.interrupted)?;
             Ok(PreferenceSummary {
                 source,

@@ -6,15 +6,17 @@
 
 use serde_json::Value;
 
+use super::completions::Hashes;
 use super::folder::RunFolder;
 use super::policy::Policy;
-use super::samples::{Judge, Judged, curves};
+use super::samples::{Judge, curves};
 use super::{Error, Run};
 use crate::config::Method;
 use crate::data::Task;
 use crate::report::RolloutSummary;
 use crate::reward::Watch;
 use crate::rollout::Response;
+use crate::tracking::Shared;
 use crate::trainer::on_policy::{Environment, Job, Scores};
 use crate::trainer::{self, grpo, ppo};
 
@@ -27,6 +29,8 @@ struct Scoring<'a> {
     watch: Watch,
     /// The step that was watched last: responses to other prompts may follow in the same.
     watched: Option<u64>,
+    hashes: Hashes,
+    tracker: Shared,
 }
 
 impl Environment for Scoring<'_> {
@@ -42,24 +46,26 @@ impl Environment for Scoring<'_> {
             .iter()
             .map(|response| &self.tasks[tasks[response.prompt]])
             .collect();
-        let Judged {
-            samples,
-            rewards,
-            seconds,
-        } = self.judge.rewards(step, &answered, responses)?;
-        let (stage, count) = (self.stage, samples.len());
-        self.folder.learned(stage, step + 1, &samples, &rewards)?;
-        self.folder.reward_times(stage, step + 1, count, &seconds)?;
-        let mut means = curves(&rewards);
+        let judged = self.judge.rewards(step, &answered, responses)?;
+        let stage = self.stage;
+        let rows = judged.rows(stage, step + 1, &self.hashes);
+        self.folder.append_rows("completions.jsonl", rows)?;
+        let costs = judged.cost_rows(stage, step + 1);
+        self.folder.append_rows("costs.jsonl", costs)?;
+        judged.show(&mut self.tracker, step + 1);
+        let mut means = curves(&judged.rewards);
         let mut warnings = Vec::new();
         if self.watched.replace(step) != Some(step) {
             let tokens: Vec<usize> = responses.iter().map(|r| r.ids.len()).collect();
-            let parts = self.judge.plan.reward_parts();
+            let samples = judged.samples();
+            let parts = self.judge.plan.judging().parts();
             let weight = |name: &str| {
                 let part = parts.iter().find(|part| part.name == name);
                 part.map_or(1.0, |part| part.weight)
             };
-            let signs = self.watch.observe(&samples, &tokens, &rewards, &weight);
+            let signs = self
+                .watch
+                .observe(&samples, &tokens, &judged.rewards, &weight);
             means.extend(signs.values);
             let told = signs.warnings.into_iter();
             warnings = told
@@ -68,7 +74,7 @@ impl Environment for Scoring<'_> {
         }
         Ok(Scores {
             means,
-            totals: rewards.totals,
+            totals: judged.rewards.totals,
             warnings,
         })
     }
@@ -106,6 +112,8 @@ impl Run<'_> {
                 stage: method.name(),
                 watch: Watch::default(),
                 watched: None,
+                hashes: plan.plugins.hashes(),
+                tracker: run.tracker.clone(),
             };
             let job = Job {
                 prompts: &prompts,
@@ -132,6 +140,7 @@ impl Run<'_> {
                 }
                 _ => ppo::train(model, &job, &config.ppo, scoring, training),
             }?;
+            run.step = outcome.steps;
             run.after_training(outcome.interrupted)?;
             Ok(RolloutSummary {
                 steps: outcome.steps,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::completions::Hashes;
 use super::programs::services;
 use super::{EncoderChoice, Error};
 use crate::config::{self, Config, Method};
@@ -186,6 +187,14 @@ impl Plugins {
     ) {
         self.pins
             .push(PluginPin::of(component, spec, name, signature));
+    }
+
+    /// The beginning of each plugin's sha256, by name: enough to tell versions apart, the whole
+    /// hash is in the manifest.
+    pub(super) fn hashes(&self) -> Hashes {
+        let pins = self.pins.iter();
+        pins.map(|pin| (pin.name.clone(), pin.sha256.chars().take(12).collect()))
+            .collect()
     }
 
     /// Notes a metric that can't be computed since the run has no encoder.

@@ -1,13 +1,12 @@
 //! The model's own responses: greedy ones to be judged, sampled ones to learn from.
 
-use std::time::Instant;
-
-use super::{Error, Plan, Run};
-use crate::config::Generation;
+use super::completions::{Judged, Meter};
+use super::{Error, Plan, Plugins, Run};
+use crate::config::{Config, Generation};
 use crate::data::Task;
 use crate::evaluate;
-use crate::plugin::Sample;
 use crate::plugin::reward_shaper::{Context, Rollout};
+use crate::plugin::{Metric, RewardShaper, Sample, Used};
 use crate::random::{Purpose, Stream};
 use crate::reward::{self, LearnedReward, Rewards};
 use crate::rollout::{self, FinishReason, Response, Stop};
@@ -15,13 +14,16 @@ use crate::tokenizer::Tokenizer;
 use crate::tracking::Tracker;
 use crate::trainer;
 
+/// Language that metrics are told responses are in.
+pub(super) const LANGUAGE: &str = "python";
+
 impl Run<'_> {
     /// The most likely response to each task's prompt, as samples for metrics.
     pub(super) fn greedy_responses(
         &mut self,
         stage: &str,
         tasks: &[Task],
-    ) -> Result<Vec<Sample>, Error> {
+    ) -> Result<Vec<Rollout>, Error> {
         let generation = Generation {
             temperature: 0.0,
             ..self.plan.config.generation.clone()
@@ -31,7 +33,7 @@ impl Run<'_> {
         Ok(tasks
             .iter()
             .zip(&responses)
-            .map(|(task, response)| self.judge().sample(task, response))
+            .map(|(task, response)| self.judge().rollout(task, response))
             .collect())
     }
 
@@ -86,24 +88,23 @@ impl Run<'_> {
         responses: &[Response],
     ) -> Result<Rewards, Error> {
         let answered: Vec<&Task> = responses.iter().map(|r| &tasks[r.prompt]).collect();
-        let Judged {
-            samples,
-            rewards,
-            seconds,
-        } = self.judge().rewards(0, &answered, responses)?;
-        self.folder.rewards(stage, &samples, &rewards)?;
+        let judged = self.judge().rewards(0, &answered, responses)?;
+        let hashes = self.plan.plugins.hashes();
         self.folder
-            .reward_times(stage, 0, samples.len(), &seconds)?;
-        let means = curves(&rewards);
+            .append_rows("rewards.jsonl", judged.rows(stage, 0, &hashes))?;
+        self.folder
+            .append_rows("costs.jsonl", judged.cost_rows(stage, 0))?;
+        let means = curves(&judged.rewards);
         let values: Vec<(&str, f64)> = means
             .iter()
             .map(|(name, mean)| (name.as_str(), *mean))
             .collect();
         self.tracker.log(round, &values);
-        for warning in abstentions(stage, &rewards) {
+        judged.show(&mut self.tracker, round);
+        for warning in abstentions(stage, &judged.rewards) {
             self.warn(warning);
         }
-        Ok(rewards)
+        Ok(judged.rewards)
     }
 
     fn judge(&self) -> Judge<'_> {
@@ -184,13 +185,6 @@ impl Run<'_> {
     }
 }
 
-/// Responses as samples, what they are worth, and how long each part took over them.
-pub(super) struct Judged {
-    pub samples: Vec<Sample>,
-    pub rewards: Rewards,
-    pub seconds: Vec<(String, f64)>,
-}
-
 /// Says what responses are worth.
 pub(super) struct Judge<'a> {
     pub plan: &'a Plan,
@@ -206,15 +200,15 @@ impl Judge<'_> {
             prompt: task.prompt.clone(),
             response: self.tokenizer.decode(&response.ids),
             references: task.references.clone(),
-            language: "python".to_owned(),
+            language: LANGUAGE.to_owned(),
             tests: task.tests.clone(),
         }
     }
 
     /// What is known of a response that the policy has just sampled.
-    fn rollout(&self, response: &Response, sample: &Sample) -> Rollout {
+    fn rollout(&self, task: &Task, response: &Response) -> Rollout {
         Rollout {
-            sample: sample.clone(),
+            sample: self.sample(task, response),
             tokens: response
                 .ids
                 .iter()
@@ -233,7 +227,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Responses as samples, and their rewards; `tasks` has the task of each response.
+    /// Responses and their rewards; `tasks` has the task of each response.
     ///
     /// # Errors
     /// A part ends the run, no response has a reward, or a canary passes.
@@ -245,69 +239,127 @@ impl Judge<'_> {
     ) -> Result<Judged, Error> {
         let plan = self.plan;
         plan.check_canaries(step, tasks)?;
-        let mut seconds = Vec::new();
-        let samples: Vec<Sample> = responses
-            .iter()
-            .zip(tasks)
-            .map(|(response, task)| self.sample(task, response))
+        let answered = responses.iter().zip(tasks);
+        let rollouts: Vec<Rollout> = answered
+            .map(|(response, task)| self.rollout(task, response))
             .collect();
-        let mut rollouts: Vec<Rollout> = responses
-            .iter()
-            .zip(&samples)
-            .map(|(response, sample)| self.rollout(response, sample))
-            .collect();
-        for metric in plan.plugins.reward_metrics() {
-            let start = Instant::now();
-            let scores = evaluate::score(metric, &samples).per_sample;
-            seconds.push((metric.name().to_owned(), start.elapsed().as_secs_f64()));
-            for (rollout, score) in rollouts.iter_mut().zip(scores) {
-                let value = score.ok().map(|score| score.value);
+        let judged = plan.judging().judge(step, rollouts, self.reward_model)?;
+        if judged.rewards.totals.iter().all(Option::is_none)
+            && let Some((part, reason)) = first_reason(&judged.rewards)
+        {
+            return Err(Error::Reward { part, reason });
+        }
+        Ok(judged)
+    }
+}
+
+/// What says what responses are worth: the run's plugins, its settings, and whether a reward model
+/// has a say.
+#[derive(Clone, Copy)]
+pub(super) struct Judging<'a> {
+    pub config: &'a Config,
+    pub plugins: &'a Plugins,
+    pub reward_model: bool,
+}
+
+impl Plan {
+    pub(super) fn judging(&self) -> Judging<'_> {
+        Judging {
+            config: &self.config,
+            plugins: &self.plugins,
+            reward_model: self.has_reward_model(),
+        }
+    }
+}
+
+impl<'a> Judging<'a> {
+    /// What responses that a policy learns from are worth.
+    ///
+    /// # Errors
+    /// A part ends the run, or the reward model fails.
+    pub fn judge(
+        &self,
+        step: u64,
+        rollouts: Vec<Rollout>,
+        reward_model: Option<&LearnedReward>,
+    ) -> Result<Judged, Error> {
+        let mut judged = Judged::of(rollouts);
+        for metric in self.plugins.reward_metrics() {
+            measure(&mut judged, metric);
+        }
+        for metric in &judged.metrics {
+            for (rollout, score) in judged.rollouts.iter_mut().zip(&metric.scores) {
+                let value = score.as_ref().ok().map(|score| score.value);
                 rollout
                     .metrics
-                    .extend(value.map(|value| (metric.name().to_owned(), value)));
+                    .extend(value.map(|value| (metric.name.clone(), value)));
             }
         }
-        if let Some(model) = self.reward_model {
+        if let Some(model) = reward_model {
+            let samples = judged.samples();
             let texts: Vec<(&str, &str)> = samples
                 .iter()
                 .map(|sample| (sample.prompt.as_str(), sample.response.as_str()))
                 .collect();
-            let start = Instant::now();
-            for (rollout, score) in rollouts.iter_mut().zip(model.scores(&texts)?) {
+            let meter = Meter::start(Used::default);
+            let scores = model.scores(&texts)?;
+            judged.add_reward_model(meter);
+            for (rollout, score) in judged.rollouts.iter_mut().zip(scores) {
                 rollout.reward_model_score = Some(score);
             }
-            let took = start.elapsed().as_secs_f64();
-            seconds.push((reward::REWARD_MODEL.to_owned(), took));
         }
-        let targets = plan.config.evaluation.targets();
+        self.reward(step, &mut judged)?;
+        Ok(judged)
+    }
+
+    /// Adds the rewards to responses whose metrics have been computed.
+    fn reward(&self, step: u64, judged: &mut Judged) -> Result<(), Error> {
+        let targets = self.config.evaluation.targets();
         let context = Context {
             step,
-            steps_total: plan.config.training.steps as u64,
-            response_tokens_max: u32::try_from(plan.config.generation.max_new_tokens)
+            steps_total: self.config.training.steps as u64,
+            response_tokens_max: u32::try_from(self.config.generation.max_new_tokens)
                 .unwrap_or(u32::MAX),
             targets: targets
                 .into_iter()
                 .map(|(name, target)| (name.to_owned(), target))
                 .collect(),
         };
-        let rewards = reward::rewards(&plan.reward_parts(), &rollouts, &context)?;
-        for part in &rewards.parts {
-            // Shapers are the parts that work now: what the others made was known.
-            if part.seconds > 0.0 {
-                seconds.push((part.name.clone(), part.seconds));
+        let parts = self.parts();
+        let meters: Vec<(&RewardShaper, Meter)> = parts
+            .iter()
+            .filter_map(|part| match part.source {
+                reward::Source::Shaper(shaper) => Some((shaper, Meter::start(|| shaper.used()))),
+                _ => None,
+            })
+            .collect();
+        judged.rewards = reward::rewards(&parts, &judged.rollouts, &context)?;
+        judged.weights = parts.iter().map(|part| part.weight).collect();
+        for (shaper, meter) in meters {
+            judged.add_shaper(shaper, meter);
+        }
+        Ok(())
+    }
+
+    /// Parts of the reward: the plugins', and the reward model's.
+    pub fn parts(&self) -> Vec<reward::Part<'a>> {
+        let automated = self.plugins.reward_parts();
+        match self.reward_model {
+            false => automated,
+            true => {
+                let settings = &self.config.reward_model;
+                reward::with_reward_model(automated, settings.feedback_weight, settings.clip)
             }
         }
-        if rewards.totals.iter().all(Option::is_none)
-            && let Some((part, reason)) = first_reason(&rewards)
-        {
-            return Err(Error::Reward { part, reason });
-        }
-        Ok(Judged {
-            samples,
-            rewards,
-            seconds,
-        })
     }
+}
+
+/// Adds a metric's scores to what is known of some responses.
+pub(super) fn measure(judged: &mut Judged, metric: &Metric) -> evaluate::Scored {
+    let meter = Meter::start(|| metric.used());
+    let scored = evaluate::score(metric, &judged.samples());
+    judged.add_metric(metric, scored.per_sample.clone(), meter);
+    scored
 }
 
 /// The parts' means under their tags.

@@ -116,6 +116,32 @@ impl Spec {
         Ok(spec)
     }
 
+    /// The entry of a configuration that means this plugin.
+    pub fn to_entry(&self) -> PluginEntry {
+        let fields = |limits: &Limits| match serde_json::to_value(limits) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            _ => serde_json::Map::new(),
+        };
+        let usual = fields(&Limits::default());
+        let set = fields(&self.limits).into_iter();
+        PluginEntry {
+            path: self.path.clone(),
+            name: self.name.clone(),
+            grants: self.grants.iter().map(ToString::to_string).collect(),
+            limits: set
+                .filter(|(key, value)| usual.get(key) != Some(value))
+                .collect(),
+            on_failure: match self.on_failure {
+                OnFailure::Abstain => None,
+                OnFailure::Abort => Some("abort".to_owned()),
+                OnFailure::Penalty(number) => Some(format!("penalty:{number}")),
+            },
+            weight: self.weight,
+            clip: self.clip,
+            config: serde_json::from_str(&self.config).unwrap_or_default(),
+        }
+    }
+
     /// Reads `PATH[,name=…][,grant=…][,weight=…][,clip=…][,on-failure=…][,LIMIT=…][,config={…}]`;
     /// `config` comes last. Limits are numbers, sizes may end in `K`, `M` or `G`.
     ///

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use wasmtime::component::{InstancePre, Linker};
 use wasmtime::{Engine, Store};
@@ -79,6 +80,8 @@ pub(super) struct Instance<W> {
 struct Usage {
     fuel: AtomicU64,
     memory_bytes: AtomicUsize,
+    calls: AtomicU64,
+    nanoseconds: AtomicU64,
 }
 
 /// What the calls of a plugin have used so far.
@@ -88,6 +91,11 @@ pub struct Used {
     pub fuel: u64,
     /// Largest memory of an instance, in bytes.
     pub memory_bytes: usize,
+    /// Guest calls, failed ones included.
+    pub calls: u64,
+    /// Wall time of all calls, summed over the threads that made them; what a call waited for in
+    /// the host (an encoder, a program in the sandbox) is included.
+    pub nanoseconds: u64,
 }
 
 impl<W: World> Loaded<W> {
@@ -180,6 +188,8 @@ impl<W: World> Loaded<W> {
         Used {
             fuel: self.usage.fuel.load(Ordering::Relaxed),
             memory_bytes: self.usage.memory_bytes.load(Ordering::Relaxed),
+            calls: self.usage.calls.load(Ordering::Relaxed),
+            nanoseconds: self.usage.nanoseconds.load(Ordering::Relaxed),
         }
     }
 
@@ -247,7 +257,12 @@ impl<W: World> Loaded<W> {
     ) -> Result<T, Failure> {
         let Instance { store, world } = instance;
         store.data_mut().granted.of_corpus = self.frequencies().clone();
-        let result = guarded(store, &self.limits, budget, |store| call(world, store))?;
+        let start = Instant::now();
+        let result = guarded(store, &self.limits, budget, |store| call(world, store));
+        let taken = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.usage.calls.fetch_add(1, Ordering::Relaxed);
+        self.usage.nanoseconds.fetch_add(taken, Ordering::Relaxed);
+        let result = result?;
         let used = budget.fuel - store.get_fuel().unwrap_or(budget.fuel);
         self.usage.fuel.fetch_add(used, Ordering::Relaxed);
         let memory = store.data().limiter.memory_bytes();

@@ -1,10 +1,24 @@
-//! What is left of a run: `summary.json`, `manifest.json` and the tables a person reads.
+//! What is left of a run: `summary.json`, `manifest.json`, `report.html`, and the tables a person reads.
 //!
 //! Reads results and computes nothing new. The summary holds no clock and no
 //! path, so that equal runs leave equal summaries; those are in the manifest.
+//! The page is made of the folder's files alone, so that it can be made again.
 
+mod chart;
+mod charts;
+mod compare;
+mod highlight;
 pub mod manifest;
+mod overview;
+mod page;
+pub mod run;
+mod samples;
 pub mod tables;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+pub use run::{Error, RunFiles};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +44,28 @@ pub struct Summary {
     pub targets: Vec<TargetResult>,
     /// What a reader should know before quoting the numbers.
     pub warnings: Vec<String>,
+}
+
+impl Summary {
+    /// The numbers that a run is remembered by, under the tags of its curves.
+    pub fn results(&self) -> Vec<(String, f64)> {
+        let last = self.evaluations.last().map(|stage| stage.metrics.iter());
+        let metrics = last.into_iter().flatten();
+        let mut results: Vec<(String, f64)> = metrics
+            .filter_map(|metric| Some((format!("eval/{}", metric.name), metric.value?)))
+            .collect();
+        if let Some(preferences) = &self.preferences {
+            let after = &preferences.after;
+            results.push(("eval/rewards/accuracies".into(), after.accuracy));
+            results.push(("eval/rewards/margins".into(), after.margin));
+            results.push(("eval/loss".into(), after.loss));
+        }
+        if let Some(rollouts) = &self.rollouts {
+            results.push(("reward".into(), rollouts.final_reward));
+            results.push(("objective/kl".into(), rollouts.final_kl));
+        }
+        results
+    }
 }
 
 /// Metrics on the held-out tasks after a stage.
@@ -96,4 +132,56 @@ pub struct TargetResult {
     pub met: Option<bool>,
     /// Why it was not computed.
     pub reason: Option<String>,
+}
+
+/// Writes `report.html` into a run's folder, and its charts as files into `plots/`.
+///
+/// # Errors
+/// The folder holds no run, or can't be written.
+pub fn write(folder: &Path) -> Result<PathBuf, Error> {
+    let run = RunFiles::read(folder)?;
+    let plots = folder.join("plots");
+    replace_folder(&plots)?;
+    for group in charts::groups(&[&run]) {
+        for chart in &group.charts {
+            let name = format!("{} {}", group.title, chart.title);
+            save(&plots.join(text::slug(&name) + ".svg"), &chart.file())?;
+        }
+    }
+    let file = folder.join("report.html");
+    save(&file, &page::of_run(&run))?;
+    Ok(file)
+}
+
+/// Writes a page that compares two runs, `baseline` and `other`.
+///
+/// # Errors
+/// A folder holds no run, or the file can't be written.
+pub fn write_comparison(baseline: &Path, other: &Path, file: &Path) -> Result<(), Error> {
+    let (a, b) = (RunFiles::read(baseline)?, RunFiles::read(other)?);
+    save(file, &compare::of_runs(&a, &b))
+}
+
+/// An empty folder, whatever charts were in it.
+fn replace_folder(folder: &Path) -> Result<(), Error> {
+    let made = match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => std::fs::create_dir_all(folder),
+    };
+    made.map_err(|source| Error::Write {
+        path: folder.to_owned(),
+        source,
+    })
+}
+
+/// Writes beside and renames.
+fn save(path: &Path, text: &str) -> Result<(), Error> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tmp");
+    std::fs::write(&beside, text)
+        .and_then(|()| std::fs::rename(&beside, path))
+        .map_err(|source| Error::Write {
+            path: path.to_owned(),
+            source,
+        })
 }

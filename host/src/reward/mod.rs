@@ -8,7 +8,6 @@ pub mod learned;
 pub mod watch;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 pub use learned::LearnedReward;
 pub use watch::Watch;
@@ -87,8 +86,6 @@ pub struct PartRewards {
     pub named: Vec<Vec<(String, f64)>>,
     /// Why there is no value, where there is none.
     pub reasons: Vec<Option<String>>,
-    /// What a shaper took over all of them; 0 for what was known before.
-    pub seconds: f64,
 }
 
 /// A part failed whose policy is to end the run.
@@ -143,7 +140,6 @@ impl Part<'_> {
     }
 
     fn values(&self, rollouts: &[Rollout], context: &Context) -> PartRewards {
-        let start = Instant::now();
         let mut rewards = PartRewards {
             name: self.name.to_owned(),
             ..PartRewards::default()
@@ -189,9 +185,6 @@ impl Part<'_> {
                     }
                 }
             }
-        }
-        if let Source::Shaper(_) = self.source {
-            rewards.seconds = start.elapsed().as_secs_f64();
         }
         rewards
     }

@@ -335,7 +335,6 @@ mod tests {
                 name: (*name).to_owned(),
                 reasons: reasons.collect(),
                 named: vec![Vec::new(); 8],
-                seconds: 0.0,
                 values,
             }
         };

@@ -8,6 +8,7 @@ pub mod cuda;
 pub mod first_party;
 pub mod one_file;
 pub mod python;
+pub mod readers;
 pub mod setup;
 pub mod tasks;
 pub mod wit;

@@ -7,6 +7,7 @@ use xtask::components::{self, Output};
 use xtask::cuda;
 use xtask::first_party;
 use xtask::python;
+use xtask::readers;
 use xtask::setup::{WasmC, setup};
 use xtask::wit;
 use xtask::workspace::{cargo, root, run, say, shown, target_dir};
@@ -31,6 +32,9 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
 `deep` needs two variables:
   RLHF_GOLDENS       folder with the reference numbers
   RLHF_PEER_PYTHON   a Python with the reference implementations
+
+It reads a run's files with TensorBoard's and Weights & Biases' own readers (from PyPI, into the target
+directory; or RLHF_READERS_PYTHON) and opens reports in Chromium (RLHF_CHROMIUM, on PATH, or Debian's).
 ";
 
 fn main() -> ExitCode {
@@ -198,5 +202,6 @@ fn deep(arguments: &[String]) -> Result<()> {
         command.arg("--");
     }
     first_party::apply(&mut command)?;
+    readers::apply(&mut command);
     run(command.arg("--include-ignored"))
 }
