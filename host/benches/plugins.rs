@@ -1,40 +1,64 @@
 //! What the plugin boundary costs: `cargo bench -p rlhf --bench plugins`.
 //!
-//! Alternated rounds in one process: the same metric code as a component and
-//! natively, on the same samples; a metric that does nothing, for the host's
-//! overhead; one worker and two. Medians over the rounds, with their spread.
+//! Alternated rounds in one process, over the golden pairs of the metrics: the same metric code as
+//! a component and natively, and the Python package it is equal to where `RLHF_PEER_PYTHON` names
+//! a Python that has it (`plugins_peer.py` says which). One worker, and medians over the rounds,
+//! with their spread. No text is met twice: what a metric remembers of earlier ones is no help.
+//! Then ROUGE on ever longer texts, a metric that does nothing, for the host's overhead, and two
+//! workers against one.
 
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rlhf::plugin::{Metric, Runtime, Sample, Spec};
-use rlhf_sdk::__private::{Additive, MetricImplementation};
+use rlhf_sdk::__private::{Additive, Mean, MetricImplementation};
 use rlhf_sdk::Level;
 use rlhf_test_support::{component, guest};
+use serde_json::Value;
 
 const ROUNDS: usize = 7;
 const BATCH: usize = 64;
 /// How long one measurement of a round takes.
 const TIME: Duration = Duration::from_millis(400);
 
-/// The embedded tasks' references, each against another one's; `functions` of
-/// them a sample. One has two lines, ten are as long as a HumanEval solution.
-fn samples(count: usize, functions: usize) -> Vec<Sample> {
-    let tasks = rlhf::data::builtin::train();
-    let code = |from: usize| -> String {
-        let references = (from..from + functions).map(|at| &*tasks[at % tasks.len()].reference);
-        references.collect::<Vec<&str>>().join("\n")
-    };
-    (0..count)
-        .map(|at| Sample {
-            id: at.to_string(),
-            prompt: tasks[at % tasks.len()].prompt.clone(),
-            response: code(at + 1),
-            references: vec![code(at)],
-            language: "python".into(),
-            tests: Vec::new(),
-        })
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The golden pairs: all where `RLHF_GOLDENS` names their folder, 60 of HumanEval otherwise.
+fn pairs_file() -> PathBuf {
+    let all = std::env::var_os("RLHF_GOLDENS")
+        .map(|folder| PathBuf::from(folder).join("metrics/pairs.jsonl"));
+    let own = || root().join("plugins/metric-codebleu/golden/humaneval.jsonl");
+    all.filter(|file| file.is_file()).unwrap_or_else(own)
+}
+
+/// The pairs' texts, response first.
+fn pairs() -> Vec<[String; 2]> {
+    let file = pairs_file();
+    let text = std::fs::read_to_string(&file)
+        .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let rows = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"));
+    let text = |row: &Value, key: &str| row[key].as_str().expect("a text").to_owned();
+    rows.map(|row: Value| [text(&row, "prediction"), text(&row, "reference")])
         .collect()
+}
+
+/// The pairs as samples whose texts end in a line of this round's; see `plugins_peer.py`.
+fn samples(pairs: &[[String; 2]], round: usize) -> Vec<Sample> {
+    let sample = |(at, [response, reference]): (usize, &[String; 2])| Sample {
+        id: at.to_string(),
+        response: format!("{response}\n_ = {round}\n"),
+        references: vec![format!("{reference}\n_ = {round}\n")],
+        language: "python".into(),
+        ..Sample::default()
+    };
+    pairs.iter().enumerate().map(sample).collect()
 }
 
 fn sdk_sample(sample: &Sample) -> rlhf_sdk::Sample {
@@ -49,15 +73,21 @@ fn sdk_sample(sample: &Sample) -> rlhf_sdk::Sample {
     }
 }
 
-/// Seconds a sample, over at least `TIME`.
-fn seconds_each(items: usize, mut work: impl FnMut()) -> f64 {
-    let start = Instant::now();
-    let mut rounds = 0;
-    while start.elapsed() < TIME {
-        work();
-        rounds += 1;
+/// Seconds a sample, over at least `TIME`; `work` is given the number of its pass.
+fn seconds_each(items: usize, passes: &mut usize, mut work: impl FnMut(usize) -> Duration) -> f64 {
+    let mut spent = Duration::ZERO;
+    let before = *passes;
+    while spent < TIME {
+        spent += work(*passes);
+        *passes += 1;
     }
-    start.elapsed().as_secs_f64() / (rounds * items) as f64
+    spent.as_secs_f64() / ((*passes - before) * items) as f64
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
 }
 
 fn score(metric: &Metric, samples: &[Sample]) {
@@ -81,10 +111,12 @@ fn score_natively<I: MetricImplementation>(metric: &I, samples: &[rlhf_sdk::Samp
     }
 }
 
-fn load(path: &std::path::Path, workers: usize) -> Metric {
+fn load(path: &Path, options: &str, workers: usize) -> Metric {
     let cache = rlhf::plugin::engine::cache_folder();
     let runtime: Arc<Runtime> = Runtime::new(cache, workers).expect("the engine starts");
-    Metric::load(&runtime, &Spec::of(&path.display().to_string())).expect("it loads")
+    let mut spec = Spec::of(&path.display().to_string());
+    options.clone_into(&mut spec.config);
+    Metric::load(&runtime, &spec).expect("it loads")
 }
 
 fn line(name: &str, unit: &str, mut values: Vec<f64>) {
@@ -97,44 +129,156 @@ fn line(name: &str, unit: &str, mut values: Vec<f64>) {
     );
 }
 
-fn against_native<I: MetricImplementation>(name: &str, package: &str, count: usize) {
-    let metric = load(&component(package), 1);
-    let native = I::configure("").expect("default options");
-    let samples = samples(count, 1);
-    let natives: Vec<rlhf_sdk::Sample> = samples.iter().map(sdk_sample).collect();
-    score(&metric, &samples);
-    score_natively(&native, &natives);
-    let (mut wasm, mut plain, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
+/// The Python packages, one pass for each line they are sent.
+struct Peer {
+    child: Child,
+    requests: ChildStdin,
+    replies: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    fn start() -> Option<Self> {
+        let python = std::env::var_os("RLHF_PEER_PYTHON").filter(|python| !python.is_empty())?;
+        let mut child = Command::new(python)
+            .arg(root().join("host/benches/plugins_peer.py"))
+            .arg(pairs_file())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("RLHF_PEER_PYTHON starts");
+        Some(Self {
+            requests: child.stdin.take().expect("it was piped"),
+            replies: BufReader::new(child.stdout.take().expect("it was piped")),
+            child,
+        })
+    }
+
+    /// How long one pass takes it, if it has the package.
+    fn pass(&mut self, name: &str, round: usize) -> Option<Duration> {
+        writeln!(self.requests, "{name} {round}").expect("it reads");
+        let mut reply = String::new();
+        self.replies.read_line(&mut reply).expect("it answers");
+        reply.trim().parse().ok().map(Duration::from_secs_f64)
+    }
+
+    fn stop(mut self) {
+        drop(self.requests);
+        self.child.wait().expect("it ends");
+    }
+}
+
+/// A metric as component, natively, and in Python. `name` is the peer's.
+fn metric<I: MetricImplementation>(
+    peer: &mut Option<Peer>,
+    name: &str,
+    package: &str,
+    options: &str,
+) {
+    let metric = load(&component(package), options, 1);
+    let native = I::configure(options).expect("options that the component takes");
+    let pairs = pairs();
+    // Compiled code is read from disk, and memory is touched.
+    score(&metric, &samples(&pairs, 0));
+    let peer = peer.as_mut();
+    let mut peer = peer.and_then(|peer| peer.pass(name, 0).is_some().then_some(peer));
+    let (mut wasm, mut plain, mut python) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut against_native, mut against_python) = (Vec::new(), Vec::new());
+    let mut passes = 1;
     for _ in 0..ROUNDS {
-        let inside = seconds_each(count, || score(&metric, &samples)) * 1e6;
-        let outside = seconds_each(count, || score_natively(&native, &natives)) * 1e6;
-        wasm.push(inside);
-        plain.push(outside);
-        ratio.push(inside / outside);
+        let inside = seconds_each(pairs.len(), &mut passes, |pass| {
+            let samples = samples(&pairs, pass);
+            timed(|| score(&metric, &samples))
+        });
+        let outside = seconds_each(pairs.len(), &mut passes, |pass| {
+            let samples: Vec<_> = samples(&pairs, pass).iter().map(sdk_sample).collect();
+            timed(|| score_natively(&native, &samples))
+        });
+        wasm.push(inside * 1e6);
+        plain.push(outside * 1e6);
+        against_native.push(inside / outside);
+        if let Some(peer) = &mut peer {
+            let theirs = seconds_each(pairs.len(), &mut passes, |pass| {
+                peer.pass(name, pass).expect("it has answered before")
+            });
+            python.push(theirs * 1e6);
+            against_python.push(theirs / inside);
+        }
     }
     line(&format!("{name}, component"), "µs", wasm);
     line(&format!("{name}, native"), "µs", plain);
-    line(&format!("{name}, component / native"), "x", ratio);
+    line(&format!("{name}, component / native"), "x", against_native);
+    if !python.is_empty() {
+        line(&format!("{name}, Python"), "µs", python);
+        line(
+            &format!("{name}, component faster than Python"),
+            "x",
+            against_python,
+        );
+    }
+}
+
+/// ROUGE's time by the length of a text, which the table of rouge-score grows with the square of.
+fn rouge_of_long_texts() {
+    let metric = load(&component("metric-rouge"), "", 1);
+    for kilobytes in [5, 10, 20, 40] {
+        let words = |seed: usize| -> String {
+            let mut state = seed;
+            let mut text = String::new();
+            while text.len() < kilobytes << 10 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                text.push_str(&format!("word{} ", (state >> 33) % 1000));
+            }
+            text
+        };
+        let sample = Sample {
+            response: words(1),
+            references: vec![words(2)],
+            ..Sample::default()
+        };
+        let samples = vec![sample; 4];
+        let mut passes = 0;
+        let rounds = (0..ROUNDS).map(|_| {
+            seconds_each(samples.len(), &mut passes, |_| {
+                timed(|| score(&metric, &samples))
+            }) * 1e6
+        });
+        line(
+            &format!("rouge, {kilobytes} kB against {kilobytes} kB"),
+            "µs",
+            rounds.collect(),
+        );
+    }
 }
 
 fn overhead() {
-    let metric = load(&guest("host/benches/constant"), 1);
-    let samples = samples(BATCH, 1);
+    let metric = load(&guest("host/benches/constant"), "", 1);
+    let pairs = pairs();
+    let samples = samples(&pairs[..BATCH.min(pairs.len())], 0);
     score(&metric, &samples);
-    let rounds = (0..ROUNDS).map(|_| seconds_each(BATCH, || score(&metric, &samples)) * 1e6);
-    line("overhead a sample, batch of 64", "µs", rounds.collect());
+    let mut passes = 0;
+    let rounds = (0..ROUNDS).map(|_| {
+        seconds_each(samples.len(), &mut passes, |_| {
+            timed(|| score(&metric, &samples))
+        }) * 1e6
+    });
+    line("overhead a sample", "µs", rounds.collect());
 }
 
 fn scaling(package: &str, name: &str) {
     let path = component(package);
-    let (one, two) = (load(&path, 1), load(&path, 2));
-    let samples = samples(1024, 10);
-    score(&one, &samples);
-    score(&two, &samples);
-    let ratios = (0..ROUNDS).map(|_| {
-        let alone = seconds_each(samples.len(), || score(&one, &samples));
-        alone / seconds_each(samples.len(), || score(&two, &samples))
-    });
+    let (one, two) = (load(&path, "", 1), load(&path, "", 2));
+    let pairs = pairs();
+    let mut passes = 0;
+    let mut each = |metric: &Metric| {
+        seconds_each(pairs.len(), &mut passes, |pass| {
+            let samples = samples(&pairs, pass);
+            timed(|| score(metric, &samples))
+        })
+    };
+    each(&two);
+    let ratios = (0..ROUNDS).map(|_| each(&one) / each(&two));
     line(
         &format!("{name}, 2 workers against 1"),
         "x",
@@ -143,9 +287,26 @@ fn scaling(package: &str, name: &str) {
 }
 
 fn main() {
+    let mut peer = Peer::start();
+    let of = &mut peer;
+    metric::<Additive<metric_bleu::Bleu>>(of, "bleu", "metric-bleu", "");
+    let sacrebleu = r#"{"variant": "sacrebleu"}"#;
+    metric::<Additive<metric_bleu::Bleu>>(of, "bleu sacrebleu", "metric-bleu", sacrebleu);
+    metric::<Additive<metric_chrf::Chrf>>(of, "chrf", "metric-chrf", "");
+    metric::<Mean<metric_rouge::Rouge>>(of, "rouge", "metric-rouge", "");
+    metric::<Additive<metric_codebleu::CodeBleu>>(of, "codebleu", "metric-codebleu", "");
+    metric::<Mean<metric_edit_similarity::EditSimilarity>>(
+        of,
+        "edit-similarity",
+        "metric-edit-similarity",
+        "",
+    );
+    metric::<Mean<metric_ruby_paper::RubyPaper>>(of, "ruby-paper", "metric-ruby-paper", "");
+    if let Some(peer) = peer {
+        peer.stop();
+    }
+    rouge_of_long_texts();
     overhead();
-    against_native::<Additive<metric_bleu::Bleu>>("bleu", "metric-bleu", 256);
-    against_native::<Additive<metric_codebleu::CodeBleu>>("codebleu", "metric-codebleu", 64);
     scaling("metric-bleu", "bleu");
     scaling("metric-codebleu", "codebleu");
 }

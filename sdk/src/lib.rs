@@ -23,6 +23,8 @@ pub mod records;
 pub mod reward_shaper;
 pub mod testing;
 
+#[cfg(any(test, all(feature = "allocator", target_family = "wasm")))]
+mod allocator;
 #[doc(hidden)]
 pub mod bindings;
 mod component;
@@ -40,6 +42,14 @@ pub use metric::{
 pub use options::NoOptions;
 pub use reward_shaper::{Context, Execution, Reward, RewardShaper, Rollout, ShaperDescriptor};
 pub use types::{Error, NamedValue, Outcome, Sample};
+
+#[cfg(all(
+    feature = "allocator",
+    target_family = "wasm",
+    not(target_feature = "atomics")
+))]
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator::new();
 
 /// For the export macros. Anything in here may change in any release.
 #[doc(hidden)]

@@ -22,6 +22,7 @@ fn plugins() -> std::path::PathBuf {
         "metric-exact-match",
         "metric-edit-similarity",
         "metric-ruby",
+        "metric-ruby-paper",
         "metric-unit-tests",
         "adapter-csv",
         "adapter-json",

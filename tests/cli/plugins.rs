@@ -30,6 +30,7 @@ fn shipped_plugins_pass_the_conformance_kit() {
         ("exact-match", None),
         ("edit-similarity", None),
         ("ruby", None),
+        ("ruby-paper", None),
         ("unit-tests", None),
         ("targets", None),
         ("length", None),

@@ -6,6 +6,7 @@
 //! `RLHF_GOLDENS` all pairs are compared, otherwise the plugins' own.
 
 mod bertscore;
+mod odd;
 
 use std::path::{Path, PathBuf};
 

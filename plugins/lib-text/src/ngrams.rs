@@ -6,18 +6,17 @@
 //! linear in both lengths, and the references' side can be kept for the next
 //! response.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use rustc_hash::FxHashMap;
+use crate::numbering::{Pairs, Texts};
 
 /// N-grams of one reference, or of several that are alternatives to each other.
 #[derive(Debug, Default)]
 pub struct NgramIndex<'a> {
     /// A token's number is also that of the n-gram of order 1.
-    vocabulary: FxHashMap<Cow<'a, str>, u32>,
-    /// N-grams of orders from 2, numbered on, order by order.
-    longer: FxHashMap<(u32, u32), u32>,
+    vocabulary: Texts<'a>,
+    /// N-grams of orders from 2, numbered behind the vocabulary, order by order.
+    longer: Pairs,
     /// Where the numbers of each order begin, and where they end.
     starts: Vec<usize>,
     /// Occurrences, by number: the largest count in any one reference.
@@ -44,32 +43,42 @@ impl<'a> NgramIndex<'a> {
         let mut index = Self::default();
         let references: Vec<Vec<u32>> = references
             .into_iter()
-            .map(|reference| index.numbered(reference))
+            .map(|reference| {
+                let tokens = reference.into_iter();
+                tokens.map(|token| index.vocabulary.number(token)).collect()
+            })
             .collect();
         index.lengths = references.iter().map(Vec::len).collect();
         let length: usize = index.lengths.iter().sum();
-        index.longer.reserve(length * order_max.saturating_sub(1));
+        index.longer = Pairs::with_room(length * order_max.saturating_sub(1));
 
         // `grams[i]`: number of the n-gram of the current order that starts at token i.
         let mut grams = references.clone();
-        let mut next = index.vocabulary.len();
+        let words = index.vocabulary.count();
+        let mut next = words;
+        index.starts.reserve_exact(order_max + 1);
         index.starts.extend([0, next]);
+        index.counts.reserve_exact(length * order_max);
         for n in 1..=order_max {
             if n > 1 {
                 for (grams, tokens) in grams.iter_mut().zip(&references) {
                     grams.truncate(ngram_total(tokens.len(), n));
                     for (gram, token) in grams.iter_mut().zip(&tokens[(n - 1).min(tokens.len())..])
                     {
-                        *gram = *index.longer.entry((*gram, *token)).or_insert_with(|| {
-                            next += 1;
-                            next as u32 - 1
-                        });
+                        *gram = words as u32 + index.longer.number(*gram, *token);
                     }
                 }
+                next = words + index.longer.count();
                 index.starts.push(next);
             }
             let start = index.starts[n - 1];
             index.counts.resize(next, 0);
+            if let [grams] = &grams[..] {
+                for &gram in grams {
+                    index.counts[gram as usize] += 1;
+                }
+                continue;
+            }
             for grams in &grams {
                 let mut counts = vec![0; next - start];
                 for &gram in grams {
@@ -83,28 +92,11 @@ impl<'a> NgramIndex<'a> {
         index
     }
 
-    fn numbered(&mut self, tokens: impl IntoIterator<Item = &'a str>) -> Vec<u32> {
-        let mut next = self.vocabulary.len() as u32;
-        let number = |token| {
-            *self
-                .vocabulary
-                .entry(Cow::Borrowed(token))
-                .or_insert_with(|| {
-                    next += 1;
-                    next - 1
-                })
-        };
-        tokens.into_iter().map(number).collect()
-    }
-
     /// With texts of its own, to be kept.
     #[must_use]
     pub fn into_owned(self) -> NgramIndex<'static> {
-        let vocabulary = self.vocabulary.into_iter();
         NgramIndex {
-            vocabulary: vocabulary
-                .map(|(token, number)| (Cow::Owned(token.into_owned()), number))
-                .collect(),
+            vocabulary: self.vocabulary.into_owned(),
             longer: self.longer,
             starts: self.starts,
             counts: self.counts,
@@ -117,8 +109,9 @@ impl<'a> NgramIndex<'a> {
     /// N-grams that no reference has are left out.
     #[must_use]
     pub fn occurrences_in(&self, response: &[&str]) -> Vec<u32> {
-        let number = |token: &&str| self.vocabulary.get(*token).copied().unwrap_or(UNKNOWN);
+        let number = |token: &&str| self.vocabulary.get(token).unwrap_or(UNKNOWN);
         let tokens: Vec<u32> = response.iter().map(number).collect();
+        let words = self.vocabulary.count() as u32;
         let mut counts = vec![0; self.counts.len()];
         let mut grams = tokens.clone();
         for n in 1..self.starts.len() {
@@ -126,7 +119,8 @@ impl<'a> NgramIndex<'a> {
                 grams.truncate(ngram_total(tokens.len(), n));
                 for (gram, &token) in grams.iter_mut().zip(&tokens[(n - 1).min(tokens.len())..]) {
                     if *gram != UNKNOWN {
-                        *gram = self.longer.get(&(*gram, token)).copied().unwrap_or(UNKNOWN);
+                        let longer = self.longer.get(*gram, token);
+                        *gram = longer.map_or(UNKNOWN, |number| words + number);
                     }
                 }
             }
@@ -166,11 +160,8 @@ impl<'a> NgramIndex<'a> {
     /// The distinct tokens, in order of first occurrence.
     #[must_use]
     pub fn tokens(&self) -> Vec<&str> {
-        let mut tokens = vec![""; self.vocabulary.len()];
-        for (token, &number) in &self.vocabulary {
-            tokens[number as usize] = token;
-        }
-        tokens
+        let texts = self.vocabulary.texts().iter();
+        texts.map(AsRef::as_ref).collect()
     }
 
     /// Length of each reference in tokens.

@@ -26,34 +26,40 @@ pub fn is_whitespace(c: char) -> bool {
 
 /// `str.split()`: the runs of characters that are not whitespace.
 pub fn split(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
+    let mut at = 0;
     std::iter::from_fn(move || {
-        rest = &rest[find(rest, true)?..];
-        let end = find(rest, false).unwrap_or(rest.len());
-        let (token, after) = rest.split_at(end);
-        rest = after;
-        Some(token)
+        let start = find(text, at, false)?;
+        at = find(text, start, true).unwrap_or(text.len());
+        Some(&text[start..at])
     })
 }
 
-/// Where the first character lies that is whitespace or, if `inside`, that is not.
-fn find(text: &str, inside: bool) -> Option<usize> {
+/// What [`split`] gives, as a list: faster than to collect it, since room is made at once.
+#[must_use]
+pub fn words(text: &str) -> Vec<&str> {
+    // Words of code have about four characters, with the blank behind them.
+    let mut words = Vec::with_capacity(text.len() / 4 + 1);
+    words.extend(split(text));
+    words
+}
+
+/// Where from `at` on the first character lies that is whitespace, or that is none.
+fn find(text: &str, mut at: usize, whitespace: bool) -> Option<usize> {
     let bytes = text.as_bytes();
-    let mut at = 0;
     // Most texts are plain ASCII: decode characters only where there are others.
-    while let Some(&byte) = bytes.get(at) {
-        let (whitespace, width) = if byte.is_ascii() {
+    loop {
+        let byte = *bytes.get(at)?;
+        let (found, width) = if byte.is_ascii() {
             (matches!(byte, b'\t'..=b'\r' | 0x1c..=b' '), 1)
         } else {
             let character = text[at..].chars().next()?;
             (is_whitespace(character), character.len_utf8())
         };
-        if whitespace != inside {
+        if found == whitespace {
             return Some(at);
         }
         at += width;
     }
-    None
 }
 
 /// `str.strip()`.

@@ -6,7 +6,7 @@
 //! (<https://aclanthology.org/W14-3346>) number the methods.
 
 use rlhf_text::{
-    NgramIndex, brevity_penalty, closest_reference_length, geometric_mean, ngram_total, split,
+    NgramIndex, brevity_penalty, closest_reference_length, geometric_mean, ngram_total, words,
 };
 
 /// What happens to an order without a single match. Names are nltk's.
@@ -48,8 +48,8 @@ impl Counts {
     /// Whitespace-separated response and references compared. `None` without references.
     #[must_use]
     pub fn new<R: AsRef<str>>(response: &str, references: &[R], order_max: usize) -> Option<Self> {
-        let index = NgramIndex::new(references.iter().map(|r| split(r.as_ref())), order_max);
-        let response: Vec<&str> = split(response).collect();
+        let index = NgramIndex::new(references.iter().map(|r| words(r.as_ref())), order_max);
+        let response = words(response);
         let lengths = index.lengths().iter().copied();
         let matches = index.clipped_matches(&response);
         let totals = (1..=order_max).map(|n| ngram_total(response.len(), n));
@@ -73,7 +73,8 @@ impl Counts {
     /// Lengths, matches, totals: the statistics of a sample, `2 + 2N` numbers.
     #[must_use]
     pub fn to_statistics(&self) -> Vec<f64> {
-        let mut statistics = vec![self.response, self.reference];
+        let mut statistics = Vec::with_capacity(2 + 2 * self.matches.len());
+        statistics.extend([self.response, self.reference]);
         statistics.extend(&self.matches);
         statistics.extend(&self.totals);
         statistics

@@ -17,6 +17,8 @@ use crate::options::{Options, Variant};
 #[derive(Debug)]
 pub struct Bleu {
     variant: Variant,
+    /// Names of the components; every score has its own copy.
+    components: Vec<String>,
 }
 
 impl AdditiveMetric for Bleu {
@@ -26,18 +28,20 @@ impl AdditiveMetric for Bleu {
         let variant = options
             .variant()
             .map_err(|bad| Error::bad_option(bad.key, bad.message))?;
-        Ok(Self { variant })
+        let precisions = (1..=variant.order_max()).map(|n| format!("precision_{n}"));
+        Ok(Self {
+            components: precisions.chain(["brevity_penalty".to_owned()]).collect(),
+            variant,
+        })
     }
 
     fn describe(&self) -> MetricDescriptor {
-        let precisions = (1..=self.variant.order_max()).map(|n| format!("precision_{n}"));
-        let components = precisions.chain(["brevity_penalty".to_owned()]);
         let descriptor = MetricDescriptor::new(
             "bleu",
             env!("CARGO_PKG_VERSION"),
             "clipped n-gram precision with a penalty for short responses",
         )
-        .components(components)
+        .components(self.components.iter().cloned())
         .needs([Need::References])
         .citation("Papineni et al. 2002, https://aclanthology.org/P02-1040")
         .signature(self.variant.signature());
@@ -87,10 +91,15 @@ impl AdditiveMetric for Bleu {
             ),
         };
         let mut result = Score::new(score);
-        for (n, precision) in (1..).zip(precisions) {
-            result = result.component(format!("precision_{n}"), precision);
+        result.components.reserve_exact(self.components.len());
+        for (name, value) in self
+            .components
+            .iter()
+            .zip(precisions.into_iter().chain([penalty]))
+        {
+            result = result.component(name, value);
         }
-        Ok(result.component("brevity_penalty", penalty))
+        Ok(result)
     }
 }
 

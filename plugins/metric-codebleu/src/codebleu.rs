@@ -5,7 +5,7 @@
 //! ratio of counts that add over the samples of a corpus.
 
 use rlhf_text::{
-    NgramIndex, brevity_penalty, closest_reference_length, geometric_mean, ngram_total, split,
+    NgramIndex, brevity_penalty, closest_reference_length, geometric_mean, ngram_total, words,
 };
 
 /// N-grams up to this length.
@@ -216,7 +216,7 @@ impl ReferenceTokens {
     /// Counts the tokens of a text.
     #[must_use]
     pub fn new(text: &str, keywords: &[&str]) -> Self {
-        let index = NgramIndex::new([split(text)], ORDER_MAX).into_owned();
+        let index = NgramIndex::new([words(text)], ORDER_MAX).into_owned();
         let weight = |token| {
             if keywords.contains(&token) {
                 1.0
@@ -237,7 +237,7 @@ impl Counts {
     /// Adds what the n-grams of a response have in common with its references,
     /// given as texts and as their counts.
     pub fn add_ngrams(&mut self, response: &str, references: &[(&str, &ReferenceTokens)]) {
-        let response: Vec<&str> = split(response).collect();
+        let response = words(response);
         let lengths = references.iter().map(|(_, tokens)| tokens.length);
         self.response += response.len() as f64;
         self.reference += closest_reference_length(lengths, response.len()).unwrap_or(0) as f64;
@@ -247,7 +247,7 @@ impl Counts {
 
         // Precision clips against the largest of the references' counts, recall adds them up.
         if references.len() > 1 {
-            let joint = NgramIndex::new(references.iter().map(|(text, _)| split(text)), ORDER_MAX);
+            let joint = NgramIndex::new(references.iter().map(|(text, _)| words(text)), ORDER_MAX);
             let matches = joint.clipped_matches(&response);
             for (sum, matches) in self.precision.matches.iter_mut().zip(matches) {
                 *sum += matches as f64;

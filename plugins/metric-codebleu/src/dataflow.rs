@@ -29,8 +29,8 @@ pub enum Stop {
 
 /// Steps that a flow may take. Loops inside loops are followed twice each, so
 /// that every level doubles the time. Chosen: beyond it the reference takes
-/// minutes, and this takes seconds.
-pub const STEPS_MAX: u64 = 20_000_000;
+/// minutes, and a component would run out of fuel.
+pub const STEPS_MAX: u64 = 4_000_000;
 
 /// Levels of a tree down to which Python follows it. Deeper, it ends with a
 /// `RecursionError`, and the flow is empty.
