@@ -1,11 +1,12 @@
 //! `[rollout]`: the responses that PPO, GRPO and RLOO learn from.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of a step's responses. They are drawn from the policy as it is (temperature 1,
 /// nothing cut off), so that their log-probabilities are those of the distribution that is
 /// trained; of `[generation]` only `max_new_tokens` and `batch_size` apply.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rollout {
     /// Prompts of a step. Default 16.
