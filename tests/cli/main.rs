@@ -1,11 +1,15 @@
 //! Does each command say and do the right thing? Exit code, stdout and stderr.
 
+mod dist;
+mod docs;
 mod eval;
 mod generate;
 mod large;
 mod on_policy;
 mod plugins;
 mod reward;
+mod seed;
+mod shell;
 
 use rlhf_test_support::{Rlhf, Run, Workspace, component, guest, rlhf};
 
@@ -522,7 +526,15 @@ fn dry_run_and_inspection() {
     .expect_stdout("builtin:tiny-code");
     let config = call(
         &workspace,
-        &["config", "--mode", "production", "--batch-size", "3"],
+        &[
+            "config",
+            "--output",
+            "json",
+            "--mode",
+            "production",
+            "--batch-size",
+            "3",
+        ],
     )
     .expect_code(0);
     let config: serde_json::Value = serde_json::from_str(&config.stdout).expect("it is JSON");
