@@ -1,5 +1,6 @@
 //! Puts into the binary what it brings along: the list of first-party grants,
-//! and what `rlhf plugin new` writes, since the SDK is nowhere published.
+//! what `rlhf plugin new` writes, since the SDK is nowhere published, and what
+//! `rlhf --version` says of the build.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -11,8 +12,47 @@ const LEFTOVERS: [&str; 5] = [".venv", "__pycache__", "build", "node_modules", "
 
 fn main() {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
-    write(&out.join("first-party.txt"), &first_party());
+    let first_party = first_party();
+    write(&out.join("first-party.txt"), &first_party);
     write(&out.join("embedded.rs"), &embedded(&out));
+    build_facts(first_party.lines().count());
+}
+
+/// Variables for `cli/version.rs`. The commit is only known where `RLHF_COMMIT` says it, as
+/// `cargo xtask dist` does: asking git would build the host anew after each commit.
+fn build_facts(first_party: usize) {
+    println!("cargo::rerun-if-env-changed=RLHF_COMMIT");
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| "unknown".to_owned());
+    let optional = ["cuda", "metal"];
+    let on = optional.into_iter().filter(|feature| {
+        let variable = format!("CARGO_FEATURE_{}", feature.to_uppercase());
+        std::env::var_os(variable).is_some()
+    });
+    let features = match on.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "none: it computes on the CPU".to_owned(),
+        some => some,
+    };
+    let lock = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock"));
+    let version = |package: &str| {
+        let mut packages = lock.split("[[package]]\n");
+        let start = format!("name = \"{package}\"\n");
+        let found = packages.find_map(|block| block.strip_prefix(&start));
+        let line = found.and_then(|block| block.lines().next());
+        let version = line.and_then(|line| line.split('"').nth(1));
+        version.unwrap_or("unknown").to_owned()
+    };
+    let facts = [
+        ("COMMIT", variable("RLHF_COMMIT")),
+        ("TARGET", variable("TARGET")),
+        ("PROFILE", variable("PROFILE")),
+        ("FEATURES", features),
+        ("WASMTIME", version("wasmtime")),
+        ("CANDLE", version("candle-core")),
+        ("FIRST_PARTY", first_party.to_string()),
+    ];
+    for (name, value) in facts {
+        println!("cargo::rustc-env=RLHF_BUILD_{name}={value}");
+    }
 }
 
 /// `RLHF_FIRST_PARTY` names a file of lines `SHA256 GRANT[,GRANT…]`, which

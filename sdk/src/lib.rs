@@ -15,6 +15,7 @@
 #![warn(missing_docs)]
 
 pub mod code_runner;
+mod conversations;
 pub mod data_adapter;
 pub mod host;
 pub mod metric;

@@ -24,15 +24,25 @@
 //! | `test_list` | MBPP | each of `test_list`, after `test_setup_code` or `test_imports` | `text` | `code` | `task_id` |
 //! | `input_output` | APPS | its cases of input and output, see [`tests_of`] | `question` | | `problem_id` |
 //!
+//! What TRL's trainers take is read as well: a comparison without `prompt`,
+//! which is then what both responses begin with; `completion` in the place of
+//! `response`; and conversations (`[{"role": …, "content": …}]`) in the place
+//! of texts, or whole as `messages`. What a model makes of a conversation, only
+//! its chat template says; see [`CONVERSATION`].
+//!
 //! Columns of other names, or of no use to the record, become
 //! [`Row::extra`](crate::Row::extra). The option `columns` says where a field
-//! is found if not under its own name: `{"prompt": "question"}`.
+//! is found if not under its own name: `{"prompt": "question"}`. What it says
+//! of columns that a table does not have counts for other tables.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::data_adapter::{Content, Origin, RowError};
+use crate::conversations::{self, Draw};
+pub use crate::conversations::{CONVERSATION, conversation, is_conversation};
+use crate::data_adapter::{Content, Origin, Row, RowError};
 use crate::task_tests::completed;
 pub use crate::task_tests::tests_of;
 use crate::types::{Error, one_of};
@@ -86,7 +96,8 @@ impl Kind {
     /// An evaluation needs one of its two; the others can do without.
     fn optional(self) -> &'static [Field] {
         match self {
-            Self::Comparison | Self::Demonstration => &[],
+            Self::Comparison => &[],
+            Self::Demonstration => &[Field::Messages],
             Self::Rating => &[Field::Logits],
             Self::Evaluation => &[
                 Field::References,
@@ -108,7 +119,12 @@ impl Kind {
 
     fn fits(self, fields: &[Field]) -> bool {
         let has = |field: &Field| fields.contains(field);
-        self.required().iter().all(has)
+        if self == Self::Demonstration && has(&Field::Messages) {
+            return true;
+        }
+        let required = self.required().iter();
+        let mut required = required.filter(|field| !field.is_optional(Some(self)));
+        required.all(has)
             && (self != Self::Evaluation || has(&Field::References) || has(&Field::Tests))
     }
 
@@ -148,10 +164,12 @@ pub enum Field {
     Id,
     /// Programming language of a prediction.
     Language,
+    /// A demonstration as one conversation, whose last message is the response.
+    Messages,
 }
 
 impl Field {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Prompt,
         Self::Response,
         Self::Chosen,
@@ -164,6 +182,7 @@ impl Field {
         Self::TestSetup,
         Self::Id,
         Self::Language,
+        Self::Messages,
     ];
 
     /// The column's name where the option `columns` doesn't say otherwise.
@@ -181,6 +200,7 @@ impl Field {
             Self::TestSetup => "test_setup",
             Self::Id => "id",
             Self::Language => "language",
+            Self::Messages => "messages",
         }
     }
 
@@ -193,8 +213,10 @@ impl Field {
             | Self::EntryPoint
             | Self::TestSetup
             | Self::Id
-            | Self::Language => true,
-            Self::Prompt => kind == Some(Kind::Prediction),
+            | Self::Language
+            | Self::Messages => true,
+            // What both responses of a comparison begin with can be their prompt.
+            Self::Prompt => matches!(kind, Some(Kind::Prediction | Kind::Comparison)),
             Self::Response | Self::Chosen | Self::Rejected | Self::Rating => false,
         }
     }
@@ -206,6 +228,8 @@ impl Field {
             // What models answered comes from many tools: HumanEval's files have
             // `task_id`, `completion` and `test`.
             (Self::Response, Some(Kind::Prediction)) => &["prediction", "completion", "generation"],
+            // TRL's name.
+            (Self::Response, _) => &["completion"],
             (Self::Tests, Some(Kind::Prediction)) => &["test"],
             (Self::Id, Some(Kind::Prediction)) => &["task_id"],
             _ => &[],
@@ -245,6 +269,7 @@ impl Field {
             Self::References => &["canonical_solution", "target", "gold"],
             Self::Tests => &["test", "test_list"],
             Self::EntryPoint | Self::TestSetup => &[],
+            Self::Messages => &["conversations"],
             Self::Id => &["question_id", "sample_id"],
             Self::Language => &["lang", "programming_language"],
         }
@@ -325,19 +350,35 @@ impl Layout {
     /// asked for; the message says what was found, what is needed, and which
     /// `columns` would do. `duplicate-column`: two columns fill one field.
     pub fn recognise(names: &[&str], columns: &Columns, kind: Option<Kind>) -> Result<Self, Error> {
-        for (field, column) in columns {
-            if !names.contains(&column.as_str()) {
-                return Err(Error::new(
-                    "missing-column",
-                    format!(
-                        "column `{column}`, which the option `columns` names for `{}`, is missing: found {}",
-                        field.name(),
-                        found(names)
-                    ),
-                ));
-            }
+        let (columns, elsewhere): (Columns, Columns) = columns
+            .clone()
+            .into_iter()
+            .partition(|(_, column)| names.contains(&column.as_str()));
+        let layout = Self::of_columns(names, &columns, kind);
+        match elsewhere.first_key_value() {
+            Some((field, column)) if layout.is_err() => Err(Error::new(
+                "missing-column",
+                format!(
+                    "column `{column}`, which the option `columns` names for `{}`, is missing: found {}",
+                    field.name(),
+                    found(names)
+                ),
+            )),
+            _ => layout,
         }
+    }
+
+    /// The layout of a table that has all of the mapped `columns`.
+    fn of_columns(names: &[&str], columns: &Columns, kind: Option<Kind>) -> Result<Self, Error> {
         let format = TaskFormat::of(names);
+        // TRL's name means a response where nothing else does.
+        let gives_way = |field: Field, name: &str| {
+            let by_name = |other: &&str| other.eq_ignore_ascii_case(field.name());
+            field == Field::Response
+                && kind != Some(Kind::Prediction)
+                && !by_name(&name)
+                && (format.is_some() || names.iter().any(by_name))
+        };
         let field_of = |name: &str| {
             let mapped = columns
                 .iter()
@@ -347,6 +388,7 @@ impl Layout {
                 Field::ALL
                     .into_iter()
                     .find(|field| field.is_called(name, kind) && !columns.contains_key(field))
+                    .filter(|field| !gives_way(*field, name))
             };
             let of_format = || {
                 format
@@ -368,6 +410,15 @@ impl Layout {
                 .find(|kind| kind.fits(&present))
                 .ok_or_else(|| missing(names, &present, &Kind::RECOGNISED))?,
         };
+        // A prompt of another name must not be lost: nobody would miss it.
+        let usual = Field::Prompt.usual_names();
+        let is_prompt = |name: &&str| usual.iter().any(|usual| name.eq_ignore_ascii_case(usual));
+        if kind == Kind::Comparison
+            && !present.contains(&Field::Prompt)
+            && names.iter().any(is_prompt)
+        {
+            return Err(missing(names, &present, &[kind]));
+        }
         for field in &mut fields {
             *field = field.filter(|field| kind.uses(*field));
         }
@@ -456,7 +507,8 @@ fn missing(names: &[&str], present: &[Field], kinds: &[Kind]) -> Error {
                 fields.push(*field);
             }
         }
-        (!columns.is_empty() && kind.fits(&fields)).then(|| columns.join(", "))
+        let all = kind.required().iter().all(|field| fields.contains(field));
+        (!columns.is_empty() && all && kind.fits(&fields)).then(|| columns.join(", "))
     });
     let prediction = Some(Kind::Prediction);
     let could_be_predictions = *kinds == Kind::RECOGNISED
@@ -481,7 +533,7 @@ fn article(kind: Kind) -> &'static str {
     if kind == Kind::Evaluation { "an" } else { "a" }
 }
 
-/// A row being read: fields are put in as they come, [`Draft::finish`] checks
+/// A row being read: fields are put in as they come, [`Draft::row`] checks
 /// that none is missing.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
@@ -491,6 +543,7 @@ pub struct Draft {
     references: Vec<String>,
     tests: Vec<String>,
     test_setup: Vec<String>,
+    conversations: BTreeMap<Field, Vec<Value>>,
 }
 
 /// A value of the right type for its field.
@@ -504,6 +557,9 @@ pub enum FieldValue {
     Numbers(Vec<f64>),
     /// For `references`, `tests` and `test_setup`.
     Texts(Vec<String>),
+    /// For `messages`, and in the place of a text for `prompt`, `response`, `chosen` and
+    /// `rejected`: what [`conversation`] has checked.
+    Messages(Vec<Value>),
 }
 
 impl Draft {
@@ -525,15 +581,79 @@ impl Draft {
             (Field::References, FieldValue::Texts(texts)) => self.references = texts,
             (Field::Tests, FieldValue::Texts(texts)) => self.tests = texts,
             (Field::TestSetup, FieldValue::Texts(texts)) => self.test_setup = texts,
+            (
+                Field::Prompt | Field::Response | Field::Chosen | Field::Rejected | Field::Messages,
+                FieldValue::Messages(messages),
+            ) => drop(self.conversations.insert(field, messages)),
             (field, value) => panic!("field `{}` can't hold {value:?}", field.name()),
         }
     }
 
-    /// The record.
+    /// The whole row; `extra` is what fills no field.
+    ///
+    /// # Errors
+    /// A field that the record needs was not filled, or conversations don't fit together.
+    pub fn row(
+        mut self,
+        kind: Kind,
+        origin: Origin,
+        mut extra: Vec<(String, String)>,
+    ) -> Result<Row, RowError> {
+        let fault = |(field, message): (Field, String)| RowError {
+            origin,
+            field: field.name().to_owned(),
+            message,
+        };
+        let mut said = std::mem::take(&mut self.conversations);
+        if kind == Kind::Comparison && self.texts[0].is_none() && !said.contains_key(&Field::Prompt)
+        {
+            let drawn = match (&self.texts[2], &self.texts[3]) {
+                (Some(chosen), Some(rejected)) => conversations::draw_text(chosen, rejected),
+                _ => conversations::draw_messages(&said),
+            };
+            match drawn.map_err(|message| fault((Field::Chosen, message)))? {
+                Draw::Texts(texts) => {
+                    let [prompt, chosen, rejected] = texts.map(Some);
+                    (self.texts[0], self.texts[2], self.texts[3]) = (prompt, chosen, rejected);
+                }
+                Draw::Messages(drawn) => said = drawn,
+            }
+        }
+        if kind == Kind::Demonstration
+            && self.texts[1].is_none()
+            && !said.contains_key(&Field::Response)
+        {
+            conversations::split(&mut said).map_err(fault)?;
+        }
+        let mut names = Vec::new();
+        for (field, messages) in said {
+            if field == Field::Messages {
+                continue;
+            }
+            let text = if kind == Kind::Prediction {
+                conversations::last_content(&messages)
+            } else {
+                names.push(field.name());
+                Value::Array(messages).to_string()
+            };
+            self.set(field, FieldValue::Text(text));
+        }
+        if !names.is_empty() {
+            extra.push((CONVERSATION.to_owned(), names.join(",")));
+        }
+        let content = self.finish(kind, origin)?;
+        Ok(Row {
+            origin,
+            content,
+            extra,
+        })
+    }
+
+    /// The record of texts alone.
     ///
     /// # Errors
     /// A field that the record needs was not filled.
-    pub fn finish(self, kind: Kind, origin: Origin) -> Result<Content, RowError> {
+    fn finish(self, kind: Kind, origin: Origin) -> Result<Content, RowError> {
         let [
             prompt,
             response,
@@ -555,7 +675,7 @@ impl Draft {
         };
         let text =
             |value: Option<String>, field: Field| value.ok_or_else(|| lacks(field.name(), "text"));
-        let prompt = if Field::Prompt.is_optional(Some(kind)) {
+        let prompt = if kind == Kind::Prediction {
             prompt.unwrap_or_default()
         } else {
             text(prompt, Field::Prompt)?
@@ -909,6 +1029,136 @@ mod tests {
         assert_eq!(
             draft.finish(Kind::Prediction, Origin::default()),
             Ok(expected)
+        );
+    }
+
+    fn recognised(names: &[&str], columns: &str) -> Result<Kind, String> {
+        let columns: Columns = serde_json::from_str(columns).unwrap();
+        let layout = Layout::recognise(names, &columns, None);
+        layout
+            .map(|layout| layout.kind())
+            .map_err(|error| error.message)
+    }
+
+    // Catches TRL's data sets that need a mapping, and a prompt that is lost with one.
+    #[test]
+    fn trls_columns() {
+        assert_eq!(
+            recognised(&["chosen", "rejected"], "{}"),
+            Ok(Kind::Comparison)
+        );
+        assert_eq!(
+            recognised(&["prompt", "completion"], "{}"),
+            Ok(Kind::Demonstration)
+        );
+        assert_eq!(
+            recognised(&["messages", "source"], "{}"),
+            Ok(Kind::Demonstration)
+        );
+        let lost = recognised(
+            &["question", "good", "bad"],
+            r#"{"chosen": "good", "rejected": "bad"}"#,
+        );
+        assert_eq!(
+            lost.unwrap_err(),
+            "columns: found `question`, `good`, `bad`; expected `prompt`, `chosen`, `rejected` for a comparison\n\
+             hint: set the option `columns` to {\"prompt\": \"question\"}"
+        );
+    }
+
+    // Catches a mapping that holds for one file of a run and refuses the other.
+    #[test]
+    fn columns_of_other_tables_are_left_alone() {
+        let columns = r#"{"prompt": "question", "response": "best_answer", "chosen": "preferred"}"#;
+        assert_eq!(
+            recognised(&["question", "best_answer"], columns),
+            Ok(Kind::Demonstration)
+        );
+        assert_eq!(
+            recognised(&["question", "answer"], columns).unwrap_err(),
+            "column `best_answer`, which the option `columns` names for `response`, is missing: found `question`, `answer`"
+        );
+    }
+
+    fn row(kind: Kind, fields: &[(Field, Value)]) -> Result<Row, String> {
+        let mut draft = Draft::default();
+        for (field, value) in fields {
+            let value = match value {
+                Value::String(text) => FieldValue::Text(text.clone()),
+                other => conversation(*field, other.clone()).map(FieldValue::Messages)?,
+            };
+            draft.set(*field, value);
+        }
+        let row = draft.row(kind, Origin::default(), Vec::new());
+        row.map_err(|error| error.to_string())
+    }
+
+    // Catches a prompt that TRL would have drawn otherwise, and conversations that lose a turn.
+    #[test]
+    fn prompts_are_drawn_as_trl_does() {
+        let check = |chosen: Value, rejected: Value, expected: Result<[&str; 3], &str>| {
+            let fields = [(Field::Chosen, chosen), (Field::Rejected, rejected)];
+            let found = row(Kind::Comparison, &fields).map(|row| match row.content {
+                Content::Comparison {
+                    prompt,
+                    chosen,
+                    rejected,
+                } => [prompt, chosen, rejected],
+                other => panic!("{other:?}"),
+            });
+            let expected = expected.map(|texts| texts.map(str::to_owned));
+            assert_eq!(found, expected.map_err(str::to_owned));
+        };
+        // TRL 1.16's documentation of `extract_prompt` has these two.
+        check(
+            "The sky is blue.".into(),
+            "The sky is green.".into(),
+            Ok(["The sky is", " blue.", " green."]),
+        );
+        let turn =
+            |role: &str, content: &str| serde_json::json!({"role": role, "content": content});
+        let ask = turn("user", "What color is the sky?");
+        check(
+            serde_json::json!([ask, turn("assistant", "It is blue.")]),
+            serde_json::json!([ask, turn("assistant", "It is green.")]),
+            Ok([
+                r#"[{"role":"user","content":"What color is the sky?"}]"#,
+                r#"[{"role":"assistant","content":"It is blue."}]"#,
+                r#"[{"role":"assistant","content":"It is green."}]"#,
+            ]),
+        );
+        check(
+            "a".into(),
+            "b".into(),
+            Err(
+                "row 0: `chosen`: expected `chosen` and `rejected` to begin with the same prompt, found nothing in common\nhint: give the prompt a column of its own, `prompt`",
+            ),
+        );
+    }
+
+    // Catches a demonstration that is read without its answer.
+    #[test]
+    fn messages_end_with_the_response() {
+        let turn =
+            |role: &str, content: &str| serde_json::json!({"role": role, "content": content});
+        let both = serde_json::json!([turn("user", "p"), turn("assistant", "r")]);
+        let found = row(Kind::Demonstration, &[(Field::Messages, both.clone())]).unwrap();
+        let expected = Content::Demonstration {
+            prompt: r#"[{"role":"user","content":"p"}]"#.into(),
+            response: r#"[{"role":"assistant","content":"r"}]"#.into(),
+        };
+        assert_eq!(found.content, expected);
+        assert_eq!(
+            found.extra,
+            [(CONVERSATION.into(), "prompt,response".into())]
+        );
+        let found = row(Kind::Prediction, &[(Field::Response, both)]).unwrap();
+        assert!(matches!(found.content, Content::Prediction { response, .. } if response == "r"));
+        assert_eq!(found.extra, []);
+        let open = serde_json::json!([turn("user", "p")]);
+        assert_eq!(
+            row(Kind::Demonstration, &[(Field::Messages, open)]).unwrap_err(),
+            "expected a last message of the assistant, found one of \"user\""
         );
     }
 }

@@ -1,5 +1,7 @@
 //! Does each command say and do the right thing? Exit code, stdout and stderr.
 
+mod dist;
+mod docs;
 mod eval;
 mod generate;
 mod large;
@@ -7,6 +9,8 @@ mod on_policy;
 mod plugins;
 mod report;
 mod reward;
+mod seed;
+mod shell;
 mod tracking;
 
 use rlhf_test_support::{Rlhf, Run, Workspace, component, guest, rlhf};
@@ -542,7 +546,15 @@ fn dry_run_and_inspection() {
     .expect_stdout("builtin:tiny-code");
     let config = call(
         &workspace,
-        &["config", "--mode", "production", "--batch-size", "3"],
+        &[
+            "config",
+            "--output",
+            "json",
+            "--mode",
+            "production",
+            "--batch-size",
+            "3",
+        ],
     )
     .expect_code(0);
     let config: serde_json::Value = serde_json::from_str(&config.stdout).expect("it is JSON");

@@ -17,12 +17,15 @@ mod config;
 mod eval;
 mod exec;
 mod generate;
+mod help;
 mod merge;
 mod plugin;
 mod replay;
 mod report;
 mod reward;
+mod shell;
 mod train;
+mod version;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -36,10 +39,12 @@ use crate::{data, pipeline, sandbox};
 /// Without a subcommand the whole pipeline runs: data, warm-up, training, evaluation, report.
 /// `rlhf --mode fast` needs neither files nor network.
 #[derive(Parser)]
-#[command(name = "rlhf", version, args_conflicts_with_subcommands = true)]
+#[command(name = "rlhf", version, long_version = version::LONG)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 our fault, 2 wrong input, 3 plugin refused or failed, \
-    4 a target was missed (with --require-targets), 130 interrupted."
+    4 a target was missed (with --require-targets), 130 interrupted. \
+    `rlhf help` lists the guides."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -70,8 +75,14 @@ enum Command {
     /// Write, look at, test, measure and pin plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
-    /// Print the effective configuration
-    Config(Box<train::Args>),
+    /// Print the effective configuration and where each value comes from
+    Config(Box<config::Args>),
+    /// Show a guide, or what a command takes
+    Help(help::Args),
+    /// Print a completion script for a shell
+    Completions(shell::Completions),
+    /// Write the manual pages into a folder
+    Man(shell::Man),
     /// Run programs for the process that started this one
     #[command(name = sandbox::WORKER_COMMAND, hide = true)]
     SandboxWorker,
@@ -92,7 +103,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let (debug, verbose) = match &cli.command {
         None => (cli.train.debug, cli.train.verbose),
-        Some(Command::Train(args) | Command::Config(args)) => (args.debug, args.verbose),
+        Some(Command::Train(args)) => (args.debug, args.verbose),
+        Some(Command::Config(args)) => args.logging(),
         Some(_) => (false, false),
     };
     start_logging(debug, verbose);
@@ -109,6 +121,9 @@ pub fn main() -> ExitCode {
         Some(Command::Merge(args)) => merge::run(&args).map(done),
         Some(Command::Plugin(command)) => plugin::run(&command).map(done),
         Some(Command::Config(args)) => config::run(&args).map(done),
+        Some(Command::Help(args)) => help::run(&args).map(done),
+        Some(Command::Completions(args)) => shell::completions(&args).map(done),
+        Some(Command::Man(args)) => shell::man(&args).map(done),
         Some(Command::SandboxWorker) => sandbox::serve(std::io::stdin(), std::io::stdout())
             .map(done)
             .map_err(Into::into),

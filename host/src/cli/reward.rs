@@ -7,16 +7,17 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::eval::columns;
-use super::train::{device, interrupt_flag, on_bad_row};
+use super::train::{device, interrupt_flag, on_bad_row, variables};
 use crate::config::data::OnBadRow;
 use crate::config::reward_model::HumanLogitsLayer;
-use crate::config::{self, Config, Device};
+use crate::config::{Config, Device, Layers};
 use crate::data::sources::Adapters;
 use crate::hub;
 use crate::pipeline::reward_model::{self, Accuracy, Beginning, Report};
 use crate::pipeline::{self, RunFolder, unused_folder};
 use crate::plugin::Runtime;
 use crate::reward::LearnedReward;
+use crate::tokenizer::Tokenizer;
 use crate::tracking::console::Console;
 use crate::tracking::{All, Tracker};
 
@@ -46,12 +47,18 @@ pub struct Train {
     /// Column of a field: `chosen=preferred_answer`; repeatable
     #[arg(long, value_name = "FIELD=COLUMN")]
     column: Vec<String>,
+    /// Option of an adapter: `csv.escapes=true`, `csv.delimiter=;`; repeatable
+    #[arg(long, value_name = "ADAPTER.OPTION=VALUE")]
+    data_option: Vec<String>,
     /// What to do with a row that can't be read
     #[arg(long, value_parser = on_bad_row, value_name = "error|skip")]
     on_bad_row: Option<OnBadRow>,
     /// Configuration file, JSON or TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Any setting by its key, as training.schedule=linear; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Share of prompts held out [default: 0.2]
     #[arg(long, value_name = "SHARE")]
     eval_fraction: Option<f64>,
@@ -133,41 +140,48 @@ pub fn run(command: &Command) -> Result<()> {
 }
 
 impl Train {
+    /// Defaults, then file, environment and flags, checked.
     fn config(&self) -> Result<Config> {
-        let mut config = Config {
+        let base = Config {
             output_dir: PathBuf::from("runs/reward"),
             ..Config::default()
         };
+        let mut layers = Layers::default();
         if let Some(path) = &self.config {
-            config = config::file::overlay(&config, path)?;
+            layers.file(path)?;
         }
-        fn set<T: Clone>(to: &mut T, from: &Option<T>) {
-            if let Some(value) = from {
-                to.clone_from(value);
-            }
-        }
-        set(&mut config.model.reward_model_name, &self.reward_model_name);
-        set(&mut config.model.device, &self.device);
-        set(&mut config.model.lora.rank, &self.lora_rank);
-        config.data.columns.extend(columns(&self.column)?);
-        set(&mut config.data.on_bad_row, &self.on_bad_row);
-        set(&mut config.data.eval_fraction, &self.eval_fraction);
-        set(&mut config.training.max_length, &self.max_length);
-        set(&mut config.seed, &self.seed);
-        set(&mut config.output_dir, &self.output_dir);
-        let own = &mut config.reward_model;
-        set(&mut own.learning_rate, &self.learning_rate);
-        set(&mut own.batch_size, &self.batch_size);
-        set(&mut own.epochs, &self.epochs);
-        set(&mut own.steps, &self.steps);
-        set(
-            &mut own.center_rewards_coefficient,
-            &self.center_rewards_coefficient,
+        layers.environment(variables());
+        layers.pairs("--set", &self.set);
+        let name = &self.reward_model_name;
+        layers.flag("--reward-model-name", "model.reward_model_name", name);
+        layers.flag("--device", "model.device", &self.device);
+        layers.flag("--lora-rank", "model.lora.rank", &self.lora_rank);
+        layers.entries("--column", "data.columns", &self.column);
+        layers.entries("--data-option", "data.options", &self.data_option);
+        layers.flag("--on-bad-row", "data.on_bad_row", &self.on_bad_row);
+        layers.flag("--eval-fraction", "data.eval_fraction", &self.eval_fraction);
+        layers.flag("--max-length", "training.max_length", &self.max_length);
+        layers.flag("--seed", "seed", &self.seed);
+        layers.flag("--output-dir", "output_dir", &self.output_dir);
+        layers.flag(
+            "--learning-rate",
+            "reward_model.learning_rate",
+            &self.learning_rate,
         );
-        set(&mut own.margin, &self.margin);
-        set(&mut own.human_logits_layer, &self.human_logits_layer);
-        config.validate()?;
-        Ok(config)
+        layers.flag("--batch-size", "reward_model.batch_size", &self.batch_size);
+        layers.flag("--epochs", "reward_model.epochs", &self.epochs);
+        layers.flag("--steps", "reward_model.steps", &self.steps);
+        let centring = &self.center_rewards_coefficient;
+        let key = "reward_model.center_rewards_coefficient";
+        layers.flag("--center-rewards-coefficient", key, centring);
+        layers.flag("--margin", "reward_model.margin", &self.margin);
+        let layer = &self.human_logits_layer;
+        layers.flag(
+            "--human-logits-layer",
+            "reward_model.human_logits_layer",
+            layer,
+        );
+        Ok(layers.over(&base, None)?.config)
     }
 }
 
@@ -180,7 +194,13 @@ fn train(args: &Train) -> Result<()> {
     RunFolder::check(&path, args.overwrite)?;
     let device = pipeline::device(config.model.device).map_err(anyhow::Error::from)?;
     let runtime = Runtime::of_user()?;
-    let adapters = Adapters::load(&runtime, Vec::new())?;
+    let model = config.model.reward_model_name.clone();
+    let adapters = Adapters::load(&runtime, Vec::new())?
+        .with_options(config.data.options.clone())?
+        .with_chat(Box::new(move || {
+            let folder = hub::resolve(&model).map_err(|error| error.to_string())?;
+            Tokenizer::from_folder(&folder).map_err(|error| error.to_string())
+        }));
     let files: Vec<&Path> = args
         .human_feedback_path
         .iter()

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum as _;
 
 use super::{MissedTarget, Usage};
 use crate::config::data::OnBadRow;
 use crate::config::model::Precision;
 use crate::config::training::Method;
-use crate::config::{self, Config, Device, Mode, Origin};
+use crate::config::{self, Config, Device, Layers, Mode, Origin, Resolved};
 use crate::pipeline;
 use crate::plugin::Spec;
 use crate::report;
@@ -26,6 +27,9 @@ pub struct Args {
     /// Configuration file, JSON or TOML
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Any setting by its key, as training.schedule=linear; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// How the policy is trained [default: ppo; dpo for preferences without a reward]
     #[arg(long, value_enum)]
     pub method: Option<Method>,
@@ -115,7 +119,7 @@ pub struct Args {
     #[arg(long, value_parser = device, value_name = "cpu|cuda|metal|auto", help_heading = "Hardware")]
     pub device: Option<Device>,
 
-    /// Training data: CSV, JSON or JSON Lines
+    /// Training data: CSV, JSON, JSON Lines or Parquet
     #[arg(long, value_name = "FILE", help_heading = "Data")]
     pub train_data_path: Option<PathBuf>,
     /// Evaluation data
@@ -124,6 +128,12 @@ pub struct Args {
     /// Human feedback data
     #[arg(long, value_name = "FILE", help_heading = "Data")]
     pub human_feedback_path: Option<PathBuf>,
+    /// Column of a field: `chosen=preferred_answer`; repeatable, for all files that have it
+    #[arg(long, value_name = "FIELD=COLUMN", help_heading = "Data")]
+    pub column: Vec<String>,
+    /// Option of an adapter: `csv.escapes=true`, `csv.delimiter=;`; repeatable
+    #[arg(long, value_name = "ADAPTER.OPTION=VALUE", help_heading = "Data")]
+    pub data_option: Vec<String>,
     /// What to do with a row that can't be read
     #[arg(long, value_parser = on_bad_row, value_name = "error|skip", help_heading = "Data")]
     pub on_bad_row: Option<OnBadRow>,
@@ -158,15 +168,20 @@ pub struct Args {
     /// Its layer [default: bert-score's choice, or the last]
     #[arg(long, value_name = "N", help_heading = "Evaluation")]
     pub encoder_layer: Option<usize>,
-    #[arg(long, help_heading = "Evaluation")]
+    /// Mean BERTScore F1 that the evaluation should reach [default: 0.7]
+    #[arg(long, value_name = "SCORE", help_heading = "Evaluation")]
     pub target_bertscore: Option<f64>,
-    #[arg(long, help_heading = "Evaluation")]
+    /// CodeBLEU that it should reach [default: 0.6]
+    #[arg(long, value_name = "SCORE", help_heading = "Evaluation")]
     pub target_codebleu: Option<f64>,
-    #[arg(long, help_heading = "Evaluation")]
+    /// BLEU that it should reach [default: 0.4]
+    #[arg(long, value_name = "SCORE", help_heading = "Evaluation")]
     pub target_bleu: Option<f64>,
-    #[arg(long, help_heading = "Evaluation")]
+    /// ROUGE that it should reach [default: 0.5]
+    #[arg(long, value_name = "SCORE", help_heading = "Evaluation")]
     pub target_rouge: Option<f64>,
-    #[arg(long, help_heading = "Evaluation")]
+    /// Ruby (syntax, complexity, style, execution) that it should reach [default: 0.3]
+    #[arg(long, value_name = "SCORE", help_heading = "Evaluation")]
     pub target_ruby: Option<f64>,
     /// Exit with 4 if a metric misses its target
     #[arg(long, help_heading = "Evaluation")]
@@ -204,25 +219,32 @@ pub fn on_bad_row(text: &str) -> Result<OnBadRow, String> {
     }
 }
 
-/// Preset, then file, then flags, checked.
+/// Preset, then file, environment and flags, checked.
 ///
 /// # Errors
-/// The file or a value is wrong.
+/// The file can't be read; everything that is wrong with the values.
 pub fn effective_config(args: &Args) -> Result<Config, config::Error> {
-    let config = layered(args, args.method)?;
-    // The embedded tasks have no preferences. What files have is seen when they are read.
-    match config.training.method {
-        None if !pipeline::has_files(&config) => {
-            let mut config = layered(args, Some(Method::Ppo))?;
-            config.training.method = Some(Method::Ppo);
-            Ok(config)
-        }
-        _ => Ok(config),
-    }
+    Ok(resolved(args)?.config)
 }
 
-/// The same with the preset's numbers for a method, unless file or flag name another.
-fn layered(args: &Args, method: Option<Method>) -> Result<Config, config::Error> {
+/// The same, each value with its source.
+///
+/// # Errors
+/// As for [`effective_config`].
+pub fn resolved(args: &Args) -> Result<Resolved, config::Error> {
+    let resolved = resolved_for(args, None)?;
+    let config = &resolved.config;
+    if config.training.method.is_some() || pipeline::has_files(config) {
+        return Ok(resolved);
+    }
+    // The embedded tasks have no preferences. What files have is seen when they are read.
+    let mut resolved = resolved_for(args, Some(Method::Ppo))?;
+    resolved.config.training.method = Some(Method::Ppo);
+    Ok(resolved)
+}
+
+/// The same with the preset's numbers for a method, unless a layer names another.
+fn resolved_for(args: &Args, unnamed: Option<Method>) -> Result<Resolved, config::Error> {
     let bare_plugin = args.model_name.is_none() && args.config.is_none() && !has_data(args);
     let mode = match args.mode {
         Some(mode) => mode,
@@ -230,27 +252,29 @@ fn layered(args: &Args, method: Option<Method>) -> Result<Config, config::Error>
         None if !args.plugin.is_empty() && bare_plugin => Mode::Fast,
         None => Mode::Research,
     };
-    let layers = |origin: Origin, method: Option<Method>| {
-        let mut config = mode.config(origin, method);
-        if let Some(path) = &args.config {
-            config = config::file::overlay(&config, path)?;
-        }
-        args.apply(&mut config);
-        Ok::<_, config::Error>(config)
-    };
-    // The preset depends on model and method, which file or flag may name.
+    let mut layers = Layers::default();
+    if let Some(path) = &args.config {
+        layers.file(path)?;
+    }
+    layers.environment(variables());
+    args.flags(&mut layers);
+    // The preset depends on model and method, which any layer may name.
     let presumed = match mode {
         Mode::Fast => Origin::Builtin,
         Mode::Research | Mode::Production => Origin::Pretrained,
     };
-    let mut config = layers(presumed, method)?;
-    let origin = Origin::of(&config.model.base_model_name);
-    let named = config.training.method.or(method);
-    if (origin, named) != (presumed, method) {
-        config = layers(origin, named)?;
-    }
-    config.validate()?;
-    Ok(config)
+    let origin = layers
+        .word("model.base_model_name")
+        .map_or(presumed, Origin::of);
+    let named = layers.word("training.method");
+    let named = named.and_then(|name| Method::from_str(name, true).ok());
+    layers.over(&mode.config(origin, named.or(unnamed)), Some(mode))
+}
+
+/// The environment as far as it is text.
+pub(super) fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn has_data(args: &Args) -> bool {
@@ -264,68 +288,125 @@ fn has_data(args: &Args) -> bool {
 }
 
 impl Args {
-    fn apply(&self, config: &mut Config) {
-        fn set<T: Clone>(target: &mut T, flag: &Option<T>) {
-            if let Some(value) = flag {
-                target.clone_from(value);
-            }
-        }
-        fn set_some<T: Clone>(target: &mut Option<T>, flag: &Option<T>) {
-            if flag.is_some() {
-                target.clone_from(flag);
-            }
-        }
-        set(&mut config.seed, &self.seed);
-        set(&mut config.output_dir, &self.output_dir);
-        set_some(&mut config.experiment_name, &self.experiment_name);
-        set(&mut config.model.base_model_name, &self.model_name);
-        set(&mut config.model.reward_model_name, &self.reward_model_name);
-        set(&mut config.model.device, &self.device);
-        set(&mut config.model.precision, &self.precision);
-        config.model.gradient_checkpointing |= self.gradient_checkpointing;
-        let lora = &mut config.model.lora;
-        set(&mut lora.rank, &self.lora_rank);
-        set(&mut lora.alpha, &self.lora_alpha);
-        set(&mut lora.dropout, &self.lora_dropout);
-        if !self.lora_target_modules.is_empty() {
-            lora.target_modules.clone_from(&self.lora_target_modules);
-        }
-        config.model.merge_adapters |= self.merge_adapters;
-        set_some(&mut config.training.method, &self.method);
-        set(&mut config.training.learning_rate, &self.learning_rate);
-        set(&mut config.training.batch_size, &self.batch_size);
-        set(&mut config.training.epochs, &self.epochs);
-        set(&mut config.training.steps, &self.steps);
-        set(&mut config.training.max_length, &self.max_length);
-        set(&mut config.warm_up.steps, &self.warm_up_steps);
-        set(&mut config.dpo.loss, &self.dpo_loss);
-        set(&mut config.dpo.beta, &self.dpo_beta);
-        set(&mut config.dpo.label_smoothing, &self.dpo_label_smoothing);
-        config.dpo.reference_free |= self.dpo_reference_free;
-        set(&mut config.generation.max_new_tokens, &self.max_new_tokens);
-        set_some(&mut config.data.train_data_path, &self.train_data_path);
-        set_some(&mut config.data.eval_data_path, &self.eval_data_path);
-        set_some(
-            &mut config.data.human_feedback_path,
-            &self.human_feedback_path,
+    /// What the flags say, each under the key of its setting.
+    fn flags(&self, layers: &mut Layers) {
+        layers.pairs("--set", &self.set);
+        layers.flag("--seed", "seed", &self.seed);
+        layers.flag("--output-dir", "output_dir", &self.output_dir);
+        layers.flag(
+            "--experiment-name",
+            "experiment_name",
+            &self.experiment_name,
         );
-        set(&mut config.data.on_bad_row, &self.on_bad_row);
-        set(&mut config.tracking.wandb, &self.wandb);
-        set(&mut config.tracking.wandb_project, &self.wandb_project);
-        set(&mut config.evaluation.tasks_max, &self.eval_tasks);
-        set_some(&mut config.evaluation.encoder, &self.encoder);
-        set_some(&mut config.evaluation.encoder_layer, &self.encoder_layer);
-        set(
-            &mut config.evaluation.target_bertscore,
-            &self.target_bertscore,
+
+        layers.flag("--model-name", "model.base_model_name", &self.model_name);
+        let reward_model = &self.reward_model_name;
+        layers.flag(
+            "--reward-model-name",
+            "model.reward_model_name",
+            reward_model,
         );
-        set(
-            &mut config.evaluation.target_codebleu,
-            &self.target_codebleu,
+        layers.flag("--device", "model.device", &self.device);
+        layers.flag("--precision", "model.precision", &self.precision);
+        let checkpointing = self.gradient_checkpointing;
+        layers.switch(
+            "--gradient-checkpointing",
+            "model.gradient_checkpointing",
+            checkpointing,
         );
-        set(&mut config.evaluation.target_bleu, &self.target_bleu);
-        set(&mut config.evaluation.target_rouge, &self.target_rouge);
-        set(&mut config.evaluation.target_ruby, &self.target_ruby);
+        layers.flag("--lora-rank", "model.lora.rank", &self.lora_rank);
+        layers.flag("--lora-alpha", "model.lora.alpha", &self.lora_alpha);
+        layers.flag("--lora-dropout", "model.lora.dropout", &self.lora_dropout);
+        let modules = Some(&self.lora_target_modules).filter(|names| !names.is_empty());
+        layers.flag(
+            "--lora-target-modules",
+            "model.lora.target_modules",
+            &modules,
+        );
+        layers.switch(
+            "--merge-adapters",
+            "model.merge_adapters",
+            self.merge_adapters,
+        );
+
+        layers.flag("--method", "training.method", &self.method);
+        layers.flag(
+            "--learning-rate",
+            "training.learning_rate",
+            &self.learning_rate,
+        );
+        layers.flag("--batch-size", "training.batch_size", &self.batch_size);
+        layers.flag("--epochs", "training.epochs", &self.epochs);
+        layers.flag("--steps", "training.steps", &self.steps);
+        layers.flag("--max-length", "training.max_length", &self.max_length);
+        layers.flag("--warm-up-steps", "warm_up.steps", &self.warm_up_steps);
+        layers.flag("--dpo.loss", "dpo.loss", &self.dpo_loss);
+        layers.flag("--dpo.beta", "dpo.beta", &self.dpo_beta);
+        let smoothing = &self.dpo_label_smoothing;
+        layers.flag("--dpo.label-smoothing", "dpo.label_smoothing", smoothing);
+        layers.switch(
+            "--dpo.reference-free",
+            "dpo.reference_free",
+            self.dpo_reference_free,
+        );
+        layers.flag(
+            "--max-new-tokens",
+            "generation.max_new_tokens",
+            &self.max_new_tokens,
+        );
+
+        layers.flag(
+            "--train-data-path",
+            "data.train_data_path",
+            &self.train_data_path,
+        );
+        layers.flag(
+            "--eval-data-path",
+            "data.eval_data_path",
+            &self.eval_data_path,
+        );
+        let feedback = &self.human_feedback_path;
+        layers.flag(
+            "--human-feedback-path",
+            "data.human_feedback_path",
+            feedback,
+        );
+        layers.entries("--column", "data.columns", &self.column);
+        layers.entries("--data-option", "data.options", &self.data_option);
+        layers.flag("--on-bad-row", "data.on_bad_row", &self.on_bad_row);
+        layers.flag("--wandb", "tracking.wandb", &self.wandb);
+        let project = &self.wandb_project;
+        layers.flag("--wandb-project", "tracking.wandb_project", project);
+
+        layers.flag("--eval-tasks", "evaluation.tasks_max", &self.eval_tasks);
+        layers.flag("--encoder", "evaluation.encoder", &self.encoder);
+        layers.flag(
+            "--encoder-layer",
+            "evaluation.encoder_layer",
+            &self.encoder_layer,
+        );
+        let evaluation = [
+            (
+                "--target-bertscore",
+                "evaluation.target_bertscore",
+                &self.target_bertscore,
+            ),
+            (
+                "--target-codebleu",
+                "evaluation.target_codebleu",
+                &self.target_codebleu,
+            ),
+            ("--target-bleu", "evaluation.target_bleu", &self.target_bleu),
+            (
+                "--target-rouge",
+                "evaluation.target_rouge",
+                &self.target_rouge,
+            ),
+            ("--target-ruby", "evaluation.target_ruby", &self.target_ruby),
+        ];
+        for (flag, key, value) in evaluation {
+            layers.flag(flag, key, value);
+        }
     }
 }
 
@@ -358,7 +439,9 @@ pub fn run(args: &Args) -> Result<()> {
         specs.push(Spec::of_entry(entry)?);
     }
     config.plugins.splice(0..0, given);
-    let plan = pipeline::Plan::prepare(config, &specs, &|method| layered(args, Some(method)))?;
+    let plan = pipeline::Plan::prepare(config, &specs, &|method| {
+        Ok(resolved_for(args, Some(method))?.config)
+    })?;
     if args.dry_run {
         print!("{}", plan.describe());
         return Ok(());

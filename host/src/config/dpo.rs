@@ -1,10 +1,13 @@
 //! `[dpo]`: Direct Preference Optimization (Rafailov et al. 2023) and its relatives.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a pair's log-probabilities are turned into. TRL's names; formulas with their sources in
 /// `trainer/dpo/loss.rs`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Loss {
@@ -34,7 +37,7 @@ pub enum Loss {
 }
 
 /// Settings of the preference loss.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dpo {
     /// β of eq. 7: how strongly the policy is held to the reference. Default 0.1, TRL's.

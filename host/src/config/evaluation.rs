@@ -1,9 +1,10 @@
 //! `[evaluation]`: metrics on held-out tasks, and what they should reach.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the evaluation. Targets are the Python project's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evaluation {
     /// Metrics computed besides those given by `--plugin`: names of shipped components.

@@ -1,9 +1,10 @@
 //! `[generation]`: how responses are sampled.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of sampling. With `temperature` 0 the most likely token is taken.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Generation {
     /// Tokens of a response at most. Default 256.
@@ -27,6 +28,7 @@ pub struct Generation {
     /// A beam's score is its log-probability over its length to this power. Default 1.
     pub length_penalty: f64,
     /// When a search ends; see [`EarlyStopping`]. Default false.
+    #[schemars(with = "EarlyStoppingValue")]
     pub early_stopping: EarlyStopping,
     /// Prompts decoded at once. Default 16.
     pub batch_size: usize,
@@ -37,7 +39,9 @@ pub struct Generation {
 }
 
 /// How weights are stored for decoding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Weights {
     /// The model's own.
@@ -64,7 +68,7 @@ pub enum EarlyStopping {
 }
 
 /// As transformers writes it: a truth value or a word.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum EarlyStoppingValue {
     Flag(bool),

@@ -1,9 +1,10 @@
 //! `[grpo]` and `[rloo]`: policy gradients whose baseline is the other responses to the prompt.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What an advantage is divided by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AdvantageScale {
     /// The deviation of the rewards of its prompt (Shao et al. 2024).
@@ -16,7 +17,7 @@ pub enum AdvantageScale {
 }
 
 /// How the losses of tokens become one number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Aggregation {
     /// Mean over each response's tokens, then over responses (Shao et al. 2024).
@@ -30,7 +31,7 @@ pub enum Aggregation {
 }
 
 /// Settings of Group Relative Policy Optimization. Defaults are those of TRL 1.16's `GRPOConfig`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grpo {
     /// How far a falling ratio of probabilities is followed. Default 0.2.
@@ -63,7 +64,7 @@ impl Default for Grpo {
 
 /// Settings of REINFORCE leave-one-out (Ahmadian et al. 2024). Defaults are those of TRL 1.16's
 /// `RLOOConfig`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rloo {
     /// How far the ratio of a whole response's probabilities is followed, down and up.

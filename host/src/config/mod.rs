@@ -2,25 +2,31 @@
 //!
 //! Layers, later ones win: the defaults in each section's `Default`, the
 //! preset of `--mode`, a configuration file (JSON as in the Python project, or
-//! TOML), the flags. Everything is checked by [`Config::validate`] before
-//! anything is loaded.
+//! TOML), variables of the environment, the flags; see [`layers`]. Everything
+//! is checked before anything is loaded, and everything that is wrong is said at once.
 
 pub mod data;
 pub mod dpo;
 pub mod evaluation;
-pub mod file;
+mod file;
 pub mod generation;
 pub mod grpo;
+pub mod layers;
 pub mod model;
 pub mod plugins;
 pub mod ppo;
 pub mod preferences;
 pub mod presets;
+pub mod problem;
+pub mod ranges;
+pub mod reasons;
 pub mod reward_model;
 pub mod rollout;
 pub mod sandbox;
+pub mod schema;
 pub mod tracking;
 pub mod training;
+mod tree;
 pub mod warm_up;
 
 pub use data::Data;
@@ -28,11 +34,13 @@ pub use dpo::Dpo;
 pub use evaluation::Evaluation;
 pub use generation::Generation;
 pub use grpo::{Grpo, Rloo};
+pub use layers::{Layers, Resolved};
 pub use model::{Device, Model};
 pub use plugins::PluginEntry;
 pub use ppo::Ppo;
 pub use preferences::Preferences;
 pub use presets::{Mode, Origin};
+pub use problem::Problem;
 pub use reward_model::RewardModel;
 pub use rollout::Rollout;
 pub use sandbox::Sandbox;
@@ -42,10 +50,13 @@ pub use warm_up::WarmUp;
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use ranges::{Check, Range, above_zero, check, in_unit, not_negative, one_or_more, two_or_more};
+
 /// Everything a run can be told.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Decides everything random. Default 42, the Python project's.
@@ -98,36 +109,17 @@ impl Default for Config {
     }
 }
 
-/// What is wrong with a setting or a file of settings.
+/// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("config `{path}`: cannot read it: {source}{hint}", hint = hint_line("check the path given to --config"))]
+    #[error("config `{path}`: cannot read it: {source}\nhint: check the path given to --config")]
     Read {
         path: String,
         source: std::io::Error,
     },
-    #[error("config `{path}`, line {line}: {problem}{hint}", hint = hint_line(hint))]
-    Parse {
-        path: String,
-        line: usize,
-        problem: String,
-        hint: String,
-    },
-    #[error("`{key}` is {found}; expected {expected}{hint}", hint = hint_line(hint))]
-    Value {
-        key: &'static str,
-        found: String,
-        expected: &'static str,
-        hint: &'static str,
-    },
-}
-
-fn hint_line(hint: &str) -> String {
-    if hint.is_empty() {
-        String::new()
-    } else {
-        format!("\nhint: {hint}")
-    }
+    /// Never empty.
+    #[error("{}", problem::list(.0))]
+    Wrong(Vec<Problem>),
 }
 
 impl Config {
@@ -139,11 +131,30 @@ impl Config {
         }
     }
 
-    /// Checks every value's range.
+    /// Checks every value's range, and values that contradict one another.
     ///
     /// # Errors
-    /// The first value out of range, by its key.
+    /// Every value that is wrong, by its key.
     pub fn validate(&self) -> Result<(), Error> {
+        match self.problems() {
+            none if none.is_empty() => Ok(()),
+            problems => Err(Error::Wrong(problems)),
+        }
+    }
+
+    /// What [`Config::validate`] finds.
+    pub fn problems(&self) -> Vec<Problem> {
+        let checks = self.checks();
+        let out_of_range = checks.into_iter().filter(|check| !check.is_fine());
+        let mut problems: Vec<Problem> = out_of_range
+            .map(|check| Problem::of_value(check.key, check.value, check.expected, ""))
+            .collect();
+        problems.extend(self.contradictions());
+        problems
+    }
+
+    /// The range of every number that has one.
+    pub fn checks(&self) -> Vec<Check> {
         let Config {
             model,
             training,
@@ -167,7 +178,7 @@ impl Config {
         let positive = "a number above 0";
         let count = "a whole number, 1 or more";
         let fraction = "a number from 0 to 1";
-        let checks: &[(&'static str, f64, bool, &'static str)] = &[
+        vec![
             check(
                 "training.learning_rate",
                 training.learning_rate,
@@ -280,7 +291,7 @@ impl Config {
             check(
                 "rollout.samples_per_prompt",
                 rollout.samples_per_prompt as f64,
-                |n| n >= samples_min,
+                || Range::from(samples_min),
                 "1 or more; 2 or more for GRPO and RLOO, which compare responses",
             ),
             check(
@@ -381,7 +392,7 @@ impl Config {
             check(
                 "dpo.label_smoothing",
                 dpo.label_smoothing,
-                |p| (0.0..0.5).contains(&p),
+                || Range::from(0.0).below(0.5),
                 "0 or more, below 0.5",
             ),
             check(
@@ -442,7 +453,7 @@ impl Config {
             check(
                 "model.lora.dropout",
                 model.lora.dropout,
-                |p| (0.0..1.0).contains(&p),
+                || Range::from(0.0).below(1.0),
                 "0 or more, below 1",
             ),
             check(
@@ -466,15 +477,10 @@ impl Config {
             check(
                 "generation.top_p",
                 generation.top_p,
-                |p| p > 0.0 && p <= 1.0,
+                || Range::above(0.0).to(1.0),
                 "above 0, up to 1",
             ),
-            check(
-                "generation.min_p",
-                generation.min_p,
-                |p| (0.0..=1.0).contains(&p),
-                "0 to 1",
-            ),
+            check("generation.min_p", generation.min_p, in_unit, "0 to 1"),
             check(
                 "generation.repetition_penalty",
                 generation.repetition_penalty,
@@ -496,79 +502,69 @@ impl Config {
             check(
                 "evaluation.bootstrap_samples",
                 evaluation.bootstrap_samples as f64,
-                |n| n >= 100.0,
+                || Range::from(100.0),
                 "100 or more",
             ),
             check(
                 "data.eval_fraction",
                 data.eval_fraction,
-                |f| f > 0.0 && f < 1.0,
+                || Range::above(0.0).below(1.0),
                 "above 0, below 1",
             ),
-        ];
-        for &(key, found, fine, expected) in checks {
-            if !fine {
-                return Err(Error::Value {
-                    key,
-                    found: found.to_string(),
-                    expected,
-                    hint: "",
-                });
-            }
+        ]
+    }
+
+    /// Values that are fine one by one, and not together.
+    fn contradictions(&self) -> Vec<Problem> {
+        let Config {
+            dpo,
+            ppo,
+            evaluation,
+            ..
+        } = self;
+        let mut problems = Vec::new();
+        let smoothed = matches!(
+            dpo.loss,
+            dpo::Loss::Sigmoid | dpo::Loss::SigmoidNorm | dpo::Loss::Robust
+        );
+        if dpo.label_smoothing > 0.0 && !smoothed {
+            problems.push(Problem::of_value(
+                "dpo.label_smoothing",
+                dpo.label_smoothing,
+                "0 with this `dpo.loss`",
+                "the losses `sigmoid`, `sigmoid_norm` and `robust` know of wrong labels",
+            ));
         }
-        if dpo.label_smoothing > 0.0
-            && !matches!(
-                dpo.loss,
-                dpo::Loss::Sigmoid | dpo::Loss::SigmoidNorm | dpo::Loss::Robust
-            )
+        if let Some(target) = ppo.kl_target
+            && ppo.kl_coefficient == 0.0
         {
-            return Err(Error::Value {
-                key: "dpo.label_smoothing",
-                found: dpo.label_smoothing.to_string(),
-                expected: "0 with this `dpo.loss`",
-                hint: "the losses `sigmoid`, `sigmoid_norm` and `robust` know of wrong labels",
-            });
+            problems.push(Problem::of_value(
+                "ppo.kl_target",
+                target,
+                "none where `ppo.kl_coefficient` is 0",
+                "a coefficient of 0 keeps no reference to measure the divergence from",
+            ));
+        }
+        if let (Some(layer), None) = (evaluation.encoder_layer, &evaluation.encoder) {
+            problems.push(Problem::of_value(
+                "evaluation.encoder_layer",
+                layer,
+                "none without `evaluation.encoder`",
+                "name the model whose layer is meant",
+            ));
         }
         if let Some(name) = &self.experiment_name
             && (name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.'))
         {
-            return Err(Error::Value {
-                key: "experiment_name",
-                found: format!("`{name}`"),
-                expected: "a plain folder name",
-                hint: "`output_dir` takes a path",
-            });
+            problems.push(Problem::of_value(
+                "experiment_name",
+                format!("`{name}`"),
+                "a plain folder name",
+                "`output_dir` takes a path",
+            ));
         }
-        Ok(())
+        problems
     }
-}
-
-type Check = (&'static str, f64, bool, &'static str);
-
-fn check(
-    key: &'static str,
-    value: f64,
-    fine: impl Fn(f64) -> bool,
-    expected: &'static str,
-) -> Check {
-    // A NaN compares false with everything, so it is never fine.
-    (key, value, value.is_finite() && fine(value), expected)
-}
-
-fn above_zero(value: f64) -> bool {
-    value > 0.0
-}
-fn not_negative(value: f64) -> bool {
-    value >= 0.0
-}
-fn one_or_more(value: f64) -> bool {
-    value >= 1.0
-}
-fn two_or_more(value: f64) -> bool {
-    value >= 2.0
-}
-fn in_unit(value: f64) -> bool {
-    (0.0..=1.0).contains(&value)
 }
 
 #[cfg(test)]

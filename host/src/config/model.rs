@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Prefix of models that are made rather than loaded.
@@ -10,7 +11,7 @@ pub const BUILTIN: &str = "builtin:";
 pub const TINY_CODE: &str = "builtin:tiny-code";
 
 /// Where tensors live.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
     /// CUDA or Metal if this build has it and the machine too, else the CPU.
@@ -34,7 +35,9 @@ impl fmt::Display for Device {
 
 /// Type in which a model computes where the device has it. Weights that are trained are f32
 /// whatever this says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     #[default]
@@ -44,7 +47,7 @@ pub enum Precision {
 }
 
 /// Low-rank adapters (Hu et al. 2022) in place of training all weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lora {
     /// Rank of the adapters; 0, the default: none, all weights are trained.
@@ -83,7 +86,7 @@ impl Default for Lora {
 }
 
 /// Settings of the models.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
     /// A folder in Hugging Face's layout, a hub name, or `builtin:tiny-code`.

@@ -1,9 +1,10 @@
 //! `[[plugins]]`: components beside the shipped ones.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One plugin, as `--plugin` would name it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PluginEntry {
     /// Path, or name of a shipped component.

@@ -1,10 +1,11 @@
 //! `[ppo]`: Proximal Policy Optimization (Schulman et al. 2017) as InstructGPT uses it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the divergence from the reference is estimated from a token's log-probabilities
 /// (Schulman 2020, "Approximating KL divergence").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KlEstimator {
     /// `log π − log π_ref`: no bias, and below zero for half of the tokens.
@@ -15,7 +16,7 @@ pub enum KlEstimator {
 }
 
 /// What the value model's states are those of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ValueBackbone {
     /// A backbone of its own, which begins as the policy's (Stiennon et al. 2020; TRL 1.10).
@@ -27,7 +28,7 @@ pub enum ValueBackbone {
 }
 
 /// Settings of PPO. Defaults are those of TRL 1.10's `PPOConfig` unless said otherwise.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ppo {
     /// ε of eq. 7: how far a ratio of probabilities is followed. Default 0.2.

@@ -1,10 +1,11 @@
 //! `[preferences]`: pairs made from the model's own samples, where the data have none.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How own samples become pairs: several responses to a prompt are scored by
 /// the metric, and the best is preferred to the worst.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Preferences {
     /// Responses sampled for each prompt. Default 4.

@@ -1,9 +1,12 @@
 //! `[reward_model]`: a model that learns from people what a response is worth.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which layer's states meet the human logits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum HumanLogitsLayer {
@@ -16,7 +19,7 @@ pub enum HumanLogitsLayer {
 
 /// How the reward model is trained and used; what is not here (schedule, AdamW's numbers,
 /// `max_length`) is `[training]`'s. The model is `model.reward_model_name`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewardModel {
     /// Peak learning rate. Default 2e-5, usual for fine-tuning BERT and RoBERTa.

@@ -1,10 +1,11 @@
 //! `[rollout]`: the responses that PPO, GRPO and RLOO learn from.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What running moments of all rewards so far do to a batch's (TRL 0.11: `use_score_scaling`,
 /// `use_score_norm`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RewardNormalisation {
     /// Nothing.
@@ -19,7 +20,7 @@ pub enum RewardNormalisation {
 /// Settings of a step's responses. They are drawn from the policy as it is (temperature 1,
 /// nothing cut off), so that their log-probabilities are those of the distribution that is
 /// trained; of `[generation]` only `max_new_tokens` and `batch_size` apply.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rollout {
     /// Prompts of a step. Default 16.

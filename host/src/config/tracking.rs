@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Settings of the trackers. `metrics.jsonl` is always written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tracking {
     /// Event files for TensorBoard in the run's folder. Default on.
@@ -28,7 +28,18 @@ impl Default for Tracking {
 }
 
 /// Whether a run goes to Weights & Biases.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+    clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Wandb {
     /// Not at all.

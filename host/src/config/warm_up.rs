@@ -1,9 +1,10 @@
 //! `[warm_up]`: supervised training before preferences are learned.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the supervised warm-up; what isn't here is shared with `[training]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WarmUp {
     /// Optimizer steps; 0: no warm-up. Default 0: a model from a folder has been trained already.

@@ -1,10 +1,11 @@
 //! Examples: what the model is trained on and judged by.
 //!
-//! [`sources`] reads files through data-adapter plugins, [`builtin`] holds the
-//! embedded tasks, [`feedback`] turns ratings into preferences, [`splits`]
+//! [`sources`] reads files through data-adapter plugins, [`conversations`] meet the
+//! chat template of the model, [`builtin`] holds the embedded tasks, [`feedback`] turns ratings into preferences, [`splits`]
 //! holds examples out.
 
 pub mod builtin;
+mod conversations;
 pub mod feedback;
 pub mod sources;
 pub mod splits;
@@ -65,6 +66,8 @@ pub struct Dataset {
     pub tasks: Vec<Task>,
     /// Rows that could not be read and were skipped.
     pub rows_skipped: usize,
+    /// The first of them: where they stand, and what is wrong with them.
+    pub skipped_first: Vec<String>,
 }
 
 impl Dataset {

@@ -1,5 +1,7 @@
 //! Reads data files through data-adapter plugins.
 
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,6 +9,7 @@ use super::{Dataset, Demonstration, Origin, PreferencePair, Rating, Task};
 use crate::config::data::OnBadRow;
 use crate::plugin::data_adapter::{Content, OpenError, Row, RowError};
 use crate::plugin::{self, DataAdapter, Failure, Runtime, Sample, Spec};
+use crate::tokenizer::Tokenizer;
 
 /// Rows at fault that a message shows.
 const ROWS_SHOWN: usize = 3;
@@ -45,6 +48,10 @@ pub enum Error {
     },
     #[error("data file `{path}`: {message}")]
     File { path: String, message: String },
+    #[error(
+        "options for the adapter `{name}`, which is not among {known}\nhint: as csv.escapes=true"
+    )]
+    Options { name: String, known: String },
     #[error("data file `{path}` has no rows\nhint: at least one is needed")]
     Empty { path: String },
     #[error(transparent)]
@@ -69,7 +76,20 @@ pub(super) fn place(line: u64, row: u64) -> String {
 }
 
 /// The adapters of a run, by extension.
-pub struct Adapters(Vec<DataAdapter>);
+pub struct Adapters {
+    adapters: Vec<DataAdapter>,
+    /// Options by the names of adapters, as `data.options` has them.
+    options: AdapterOptions,
+    /// Whose chat template conversations are put into; asked once, and only where there are some.
+    chat: Option<Chat>,
+    chat_model: OnceCell<Result<Option<Tokenizer>, String>>,
+}
+
+/// Options of adapters, by their names.
+pub type AdapterOptions = BTreeMap<String, serde_json::Map<String, serde_json::Value>>;
+
+/// Finds the tokenizer of the model that is trained.
+pub type Chat = Box<dyn Fn() -> Result<Tokenizer, String>>;
 
 impl Adapters {
     /// The adapters `given`, and behind them the shipped ones that they don't replace.
@@ -81,11 +101,48 @@ impl Adapters {
         for spec in SHIPPED.map(Spec::of) {
             adapters.push(DataAdapter::load(runtime, &spec)?);
         }
-        Ok(Self(adapters))
+        Ok(Self {
+            adapters,
+            options: AdapterOptions::new(),
+            chat: None,
+            chat_model: OnceCell::new(),
+        })
+    }
+
+    /// With options for files by what reads them.
+    ///
+    /// # Errors
+    /// There is no adapter of a name.
+    pub fn with_options(mut self, options: AdapterOptions) -> Result<Self, Error> {
+        let names = || self.iter().map(|adapter| &adapter.descriptor().name);
+        let unknown = options
+            .keys()
+            .find(|name| !names().any(|known| known == *name));
+        if let Some(name) = unknown {
+            let known: Vec<&str> = names().map(String::as_str).collect();
+            return Err(Error::Options {
+                name: name.clone(),
+                known: known.join(", "),
+            });
+        }
+        self.options = options;
+        Ok(self)
+    }
+
+    /// With a model that conversations are for.
+    #[must_use]
+    pub fn with_chat(mut self, chat: Chat) -> Self {
+        self.chat = Some(chat);
+        self
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &DataAdapter> {
-        self.0.iter()
+        self.adapters.iter()
+    }
+
+    fn chat_model(&self) -> Result<Option<Tokenizer>, String> {
+        let find = || self.chat.as_ref().map(|find| find()).transpose();
+        self.chat_model.get_or_init(find).clone()
     }
 
     fn for_file(&self, path: &Path) -> Result<&DataAdapter, Error> {
@@ -93,12 +150,12 @@ impl Adapters {
             .extension()
             .map(|extension| extension.to_string_lossy().to_lowercase())
             .unwrap_or_default();
-        self.0
+        self.adapters
             .iter()
             .find(|adapter| adapter.descriptor().extensions.contains(&extension))
             .ok_or_else(|| {
                 let known: Vec<String> = self
-                    .0
+                    .adapters
                     .iter()
                     .flat_map(|adapter| &adapter.descriptor().extensions)
                     .map(|extension| format!(".{extension}"))
@@ -124,18 +181,25 @@ impl Adapters {
     ) -> Result<Dataset, Error> {
         let mut data = Dataset::default();
         let options = with_columns(serde_json::Map::new(), columns);
-        let skipped = self.rows(path, options, on_bad_row, |row| match row.content {
+        let skipped = self.rows(path, options, on_bad_row, |mut row| match row.content {
             Content::Prediction(_) => Err(RowError {
                 origin: row.origin,
                 field: String::new(),
                 message: "expected something to learn from, found a prediction".into(),
             }),
-            _ => {
+            content => {
+                let told =
+                    super::conversations::render(content, &mut row.extra, || self.chat_model());
+                row.content = told.map_err(|(field, message)| RowError {
+                    origin: row.origin,
+                    field: field.to_owned(),
+                    message,
+                })?;
                 data.add(row, path);
                 Ok(())
             }
         })?;
-        data.rows_skipped = skipped;
+        (data.rows_skipped, data.skipped_first) = skipped;
         if data.is_empty() {
             return Err(Error::Empty {
                 path: path.display().to_string(),
@@ -198,14 +262,14 @@ impl Adapters {
         take(samples)
     }
 
-    /// Hands each row of a file to `take`; how many bad ones were skipped.
+    /// Hands each row of a file to `take`; how many bad ones were skipped, and the first of them.
     fn rows(
         &self,
         path: &Path,
         options: serde_json::Map<String, serde_json::Value>,
         on_bad_row: OnBadRow,
         mut take: impl FnMut(Row) -> Result<(), RowError>,
-    ) -> Result<usize, Error> {
+    ) -> Result<(usize, Vec<String>), Error> {
         let name = path.display().to_string();
         let open = |source| Error::Open {
             path: name.clone(),
@@ -220,7 +284,10 @@ impl Adapters {
             });
         }
         let adapter = self.for_file(path)?;
-        let rows = adapter.open(path, options).map_err(|error| match error {
+        let given = self.options.get(&adapter.descriptor().name);
+        let mut all = given.cloned().unwrap_or_default();
+        all.extend(options);
+        let rows = adapter.open(path, all).map_err(|error| match error {
             OpenError::File(source) => open(source),
             OpenError::Plugin(failure) => Error::File {
                 path: name.clone(),
@@ -250,8 +317,18 @@ impl Adapters {
         if bad_count > 0 && on_bad_row == OnBadRow::Error {
             return Err(bad_rows(&name, &bad, bad_count));
         }
-        Ok(bad_count)
+        Ok((bad_count, bad.iter().map(one_line).collect()))
     }
+}
+
+/// A bad row without its hint.
+fn one_line(row: &RowError) -> String {
+    let message = row.message.lines().next().unwrap_or_default();
+    format!(
+        "{}: {}{message}",
+        place(row.origin.line, row.origin.row),
+        field_prefix(&row.field)
+    )
 }
 
 /// The option `columns`, by which all shipped adapters map names.

@@ -46,6 +46,11 @@ impl Examples {
             Some(path) => {
                 let data = adapters.read(path, &columns, config.data.on_bad_row)?;
                 sources.push(format!("{what}: {}: {}", path.display(), data.summary()));
+                sources.extend(
+                    data.skipped_first
+                        .iter()
+                        .map(|row| format!("skipped: {row}")),
+                );
                 Ok::<_, Error>(data)
             }
         };
@@ -231,8 +236,13 @@ impl Examples {
     /// Puts a line break between prompt and response. The Python project's
     /// formats have bare sentences as prompts; where `prompt,chosen,rejected`
     /// rows are among the data, prompts are joined as they are, as TRL joins
-    /// them. One rule holds for all files of a run.
+    /// them; so are responses of which most begin with white space, as TRL's completions do. One
+    /// rule holds for all files of a run.
     fn separate_prompts(&mut self) {
+        let continues = |row: &&Demonstration| row.response.starts_with(char::is_whitespace);
+        if 2 * self.demonstrations.iter().filter(continues).count() > self.demonstrations.len() {
+            return;
+        }
         for row in &mut self.demonstrations {
             separate(&mut row.prompt);
         }

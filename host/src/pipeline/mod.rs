@@ -16,6 +16,7 @@ mod memory;
 mod on_policy;
 mod plugins;
 mod policy;
+mod preflight;
 mod programs;
 pub mod replay;
 pub mod reward_model;
@@ -220,7 +221,10 @@ impl Plan {
         let adapters = if has_files || config.data.canary_path.is_some() {
             let given = std::mem::take(&mut plugins.adapters);
             let pinned = given.len();
-            let adapters = Adapters::load(&runtime, given)?;
+            let model = config.model.base_model_name.clone();
+            let adapters = Adapters::load(&runtime, given)?
+                .with_options(config.data.options.clone())?
+                .with_chat(Box::new(move || chat_tokenizer(&model)));
             for adapter in adapters.iter().skip(pinned) {
                 let component = adapter.component();
                 let spec = Spec::of(&component.label());
@@ -336,6 +340,7 @@ impl Plan {
             format!("device     {}", device_name(&self.device)),
             format!("memory     {}", self.describe_memory()),
         ];
+        lines.extend(self.describe_files());
         lines.extend(
             self.describe_computing()
                 .map(|text| format!("computing  {text}")),
@@ -346,6 +351,7 @@ impl Plan {
                 .iter()
                 .map(|source| format!("data       {source}")),
         );
+        lines.extend(self.describe_tokens());
         lines.push(
             if config.warm_up.steps > 0
                 && !examples.demonstrations.is_empty()
@@ -388,6 +394,7 @@ impl Plan {
             ),
         });
         lines.extend(self.canaries.describe().filter(|_| self.samples()));
+        lines.push(self.describe_steps());
         lines.push(format!(
             "evaluation {} held-out tasks",
             examples.eval_tasks.len()
@@ -969,6 +976,12 @@ impl Plan {
             })
             .collect()
     }
+}
+
+/// For conversations in the data.
+fn chat_tokenizer(model: &str) -> Result<tokenizer::Tokenizer, String> {
+    let tokenizer = Source::of(model).and_then(|source| source.tokenizer());
+    tokenizer.map_err(|error| error.to_string())
 }
 
 fn device_name(device: &Device) -> String {

@@ -220,6 +220,12 @@ impl Plan {
     }
 }
 
+/// Steps of a training on `examples`, of which each step takes `per_step`: what `epochs` and
+/// `steps` say, whichever ends first.
+pub fn steps(examples: usize, per_step: usize, training: &Training) -> u64 {
+    Plan::of(examples, per_step.max(1), training, 0).steps
+}
+
 /// The loop that all trainers share.
 fn train<T: Task>(
     model: &mut T::Model,

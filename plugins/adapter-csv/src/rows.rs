@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::BufRead;
 
-use rlhf_sdk::records::{Columns, Draft, Field, FieldValue, Kind, Layout, tests_of};
+use rlhf_sdk::records::{Columns, Draft, Field, FieldValue, Kind, Layout, conversation, tests_of};
 use rlhf_sdk::{Error, Origin, ReadError, Row, RowError, log};
 use serde::Deserialize;
 
@@ -176,11 +176,7 @@ impl<R: BufRead> Rows<R> {
                 origin.line
             ));
         }
-        Ok(Row {
-            origin,
-            content: draft.finish(self.layout.kind(), origin)?,
-            extra,
-        })
+        draft.row(self.layout.kind(), origin, extra)
     }
 }
 
@@ -194,6 +190,11 @@ fn value(field: Field, text: &str, escapes: bool) -> Result<Option<FieldValue>, 
         }
     };
     Ok(Some(match field {
+        // A cell holds a conversation written out as JSON.
+        Field::Messages => {
+            let messages = serde_json::from_str(text).unwrap_or_default();
+            FieldValue::Messages(conversation(field, messages)?)
+        }
         Field::Prompt | Field::Response | Field::Chosen | Field::Rejected => {
             FieldValue::Text(unescaped(text))
         }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io::BufRead;
 
-use rlhf_sdk::records::{Columns, Draft, Field, FieldValue, Kind, Layout, tests_of};
+use rlhf_sdk::records::{
+    Columns, Draft, Field, FieldValue, Kind, Layout, conversation, is_conversation, tests_of,
+};
 use rlhf_sdk::{Error, Origin, ReadError, Row, RowError};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -153,19 +155,26 @@ fn row(object: Map<String, Value>, layout: &Layout, origin: Origin) -> Result<Ro
             },
         }
     }
-    Ok(Row {
-        origin,
-        content: draft.finish(layout.kind(), origin)?,
-        extra,
-    })
+    draft.row(layout.kind(), origin, extra)
 }
 
 fn value(field: Field, value: Value) -> Result<FieldValue, String> {
     Ok(match field {
-        Field::Prompt => FieldValue::Text(text(value, "user")?),
-        Field::Response | Field::Chosen | Field::Rejected => {
-            FieldValue::Text(text(value, "assistant")?)
+        Field::Prompt | Field::Response | Field::Chosen | Field::Rejected | Field::Messages
+            if is_conversation(&value) =>
+        {
+            FieldValue::Messages(conversation(field, value)?)
         }
+        Field::Messages => {
+            return Err(format!(
+                "expected a list of messages with `role` and `content`, found {}",
+                found(&value)
+            ));
+        }
+        Field::Prompt | Field::Response | Field::Chosen | Field::Rejected => match value {
+            Value::String(text) => FieldValue::Text(text),
+            other => return Err(format!("expected text, found {}", found(&other))),
+        },
         Field::Rating => FieldValue::Number(number(&value)?),
         Field::Id => match value {
             Value::String(text) => FieldValue::Text(text),
@@ -232,47 +241,6 @@ fn number(value: &Value) -> Result<f64, String> {
             found(value)
         )),
         other => Err(format!("expected a number, found {}", found(other))),
-    }
-}
-
-/// Text, or a conversation that consists of one: a single message of `role`.
-/// Which turns of a longer one are meant, nobody can know.
-fn text(value: Value, role: &str) -> Result<String, String> {
-    let mut messages = match value {
-        Value::String(text) => return Ok(text),
-        Value::Array(messages) => messages,
-        other => return Err(format!("expected text, found {}", found(&other))),
-    };
-    let are_messages = !messages.is_empty()
-        && messages.iter().all(|message| {
-            message.get("role").is_some_and(Value::is_string) && message.get("content").is_some()
-        });
-    if !are_messages {
-        return Err(format!(
-            "expected text, found {}",
-            found(&Value::Array(messages))
-        ));
-    }
-    if messages.len() > 1 {
-        return Err(format!(
-            "expected text, found a conversation of {} messages\n\
-             hint: only a conversation of one message can be read as text",
-            messages.len()
-        ));
-    }
-    let message = &mut messages[0];
-    if message["role"] != role {
-        return Err(format!(
-            "expected a message of the {role}, found one of {}",
-            message["role"]
-        ));
-    }
-    match message["content"].take() {
-        Value::String(text) => Ok(text),
-        other => Err(format!(
-            "expected a message's text, found {}",
-            found(&other)
-        )),
     }
 }
 
@@ -482,19 +450,25 @@ mod tests {
     fn conversations() {
         let user = json!({"role": "user", "content": "p"});
         let assistant = json!({"role": "assistant", "content": "r"});
-        let text = |text: &str| Ok(FieldValue::Text(text.to_owned()));
-        check(Field::Prompt, json!([user]), text("p"));
-        check(Field::Chosen, json!([assistant]), text("r"));
-        check(
-            Field::Chosen,
-            json!([user]),
-            Err("expected a message of the assistant, found one of \"user\""),
-        );
+        let messages = |messages: &[&Value]| {
+            let messages = messages.iter().map(|message| (*message).clone());
+            Ok(FieldValue::Messages(messages.collect()))
+        };
+        check(Field::Prompt, json!([user]), messages(&[&user]));
         check(
             Field::Chosen,
             json!([user, assistant]),
-            Err("expected text, found a conversation of 2 messages\n\
-                 hint: only a conversation of one message can be read as text"),
+            messages(&[&user, &assistant]),
+        );
+        check(
+            Field::Chosen,
+            json!([user]),
+            Err("expected a last message of the assistant, found one of \"user\""),
+        );
+        check(
+            Field::Prompt,
+            json!([assistant]),
+            Err("expected a last message of the user, found one of \"assistant\""),
         );
         check(
             Field::Prompt,
@@ -502,9 +476,9 @@ mod tests {
             Err("expected text, found a list of 0 items"),
         );
         check(
-            Field::Prompt,
+            Field::Messages,
             json!(["a"]),
-            Err("expected text, found a list of 1 item"),
+            Err("expected a list of messages with `role` and `content`, found a list of 1 item"),
         );
         check(
             Field::Prompt,

@@ -79,10 +79,6 @@ impl<S: ReadAt> Rows<S> {
                 None => extra.extend(value.into_extra().map(|text| (name.clone(), text))),
             }
         }
-        Ok(Row {
-            origin,
-            content: draft.finish(kind, origin)?,
-            extra,
-        })
+        draft.row(kind, origin, extra)
     }
 }

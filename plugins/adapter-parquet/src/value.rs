@@ -1,6 +1,6 @@
 //! Values of columns, and what messages and `extra` show of them.
 
-use rlhf_sdk::records::{Field, FieldValue, tests_of};
+use rlhf_sdk::records::{Field, FieldValue, conversation, is_conversation, tests_of};
 use serde_json::json;
 
 use crate::metadata::{Annotation, Physical};
@@ -103,16 +103,6 @@ impl Value {
         }
     }
 
-    fn field(&self, name: &str) -> Option<&Self> {
-        match self {
-            Self::Struct(fields) => fields
-                .iter()
-                .find(|(field, _)| field == name)
-                .map(|(_, value)| value),
-            _ => None,
-        }
-    }
-
     /// For messages: short, and with its type.
     fn found(&self) -> String {
         const SHOWN: usize = 40;
@@ -160,10 +150,10 @@ pub fn fill(field: Field, value: Value) -> Result<FieldValue, String> {
         Err(format!("expected {expected}, found {}", value.found()))
     };
     Ok(match (field, value) {
-        (Field::Prompt, value) => FieldValue::Text(text(value, "user")?),
-        (Field::Response | Field::Chosen | Field::Rejected, value) => {
-            FieldValue::Text(text(value, "assistant")?)
-        }
+        (
+            Field::Prompt | Field::Response | Field::Chosen | Field::Rejected | Field::Messages,
+            value,
+        ) => text(field, value)?,
         (Field::Rating, value) => FieldValue::Number(number(&value)?),
         (Field::Logits, Value::List(items)) => {
             let numbers = items.iter().enumerate().map(|(index, item)| {
@@ -218,42 +208,24 @@ fn number(value: &Value) -> Result<f64, String> {
     }
 }
 
-/// Text, or a conversation that consists of one: a single message of `role`.
-/// Which turns of a longer one are meant, nobody can know.
-fn text(value: Value, role: &str) -> Result<String, String> {
-    let messages = match value {
-        Value::Text(text) => return Ok(text),
-        Value::List(messages) => messages,
-        other => return Err(format!("expected text, found {}", other.found())),
-    };
-    let is_message = |value: &Value| {
-        matches!(value.field("role"), Some(Value::Text(_))) && value.field("content").is_some()
-    };
-    let message = match messages.as_slice() {
-        [message] if is_message(message) => message,
-        [_, ..] if messages.iter().all(is_message) => {
-            return Err(format!(
-                "expected text, found a conversation of {} messages\n\
-                 hint: only a conversation of one message can be read as text",
-                messages.len()
-            ));
+/// Text, or a conversation in its place.
+fn text(field: Field, value: Value) -> Result<FieldValue, String> {
+    match value {
+        Value::Text(text) if field != Field::Messages => Ok(FieldValue::Text(text)),
+        Value::List(messages) => {
+            let found = Value::List(messages.clone()).found();
+            let messages = Value::List(messages).into_json();
+            if is_conversation(&messages) {
+                Ok(FieldValue::Messages(conversation(field, messages)?))
+            } else {
+                Err(format!("expected text, found {found}"))
+            }
         }
-        _ => {
-            return Err(format!(
-                "expected text, found {}",
-                Value::List(messages).found()
-            ));
-        }
-    };
-    match (message.field("role"), message.field("content")) {
-        (Some(Value::Text(found)), _) if found != role => Err(format!(
-            "expected a message of the {role}, found one of {found:?}"
+        other if field == Field::Messages => Err(format!(
+            "expected a list of messages with `role` and `content`, found {}",
+            other.found()
         )),
-        (_, Some(Value::Text(text))) => Ok(text.clone()),
-        (_, other) => Err(format!(
-            "expected a message's text, found {}",
-            other.unwrap_or(&Value::Null).found()
-        )),
+        other => Err(format!("expected text, found {}", other.found())),
     }
 }
 
@@ -326,21 +298,16 @@ mod tests {
     #[test]
     fn conversations() {
         let user = message("user", of("p"));
+        let messages = vec![json!({"role": "user", "content": "p"}); 2];
         check(
             Field::Prompt,
-            Value::List(vec![user.clone()]),
-            Ok(FieldValue::Text("p".into())),
+            Value::List(vec![user.clone(), user.clone()]),
+            Ok(FieldValue::Messages(messages)),
         );
         check(
             Field::Chosen,
-            Value::List(vec![user.clone()]),
-            Err("expected a message of the assistant, found one of \"user\""),
-        );
-        check(
-            Field::Prompt,
-            Value::List(vec![user.clone(), user]),
-            Err("expected text, found a conversation of 2 messages\n\
-                 hint: only a conversation of one message can be read as text"),
+            Value::List(vec![user]),
+            Err("expected a last message of the assistant, found one of \"user\""),
         );
         check(
             Field::Prompt,

@@ -138,6 +138,10 @@ def conversations():
     def message(role, content):
         return [{"content": content, "role": role}]
 
+    def spoken(row):
+        texts = {field: json.dumps(row[field], separators=(",", ":")) for field in row}
+        return {**texts, "extra": [["rlhf:conversation", "prompt,chosen,rejected"]]}
+
     rows = [
         {"prompt": message("user", "p"), "chosen": message("assistant", "c"), "rejected": message("assistant", "r")},
         {"prompt": message("user", "p") * 2, "chosen": message("assistant", "c"), "rejected": message("assistant", "r")},
@@ -145,9 +149,9 @@ def conversations():
         {"prompt": message("user", "p"), "chosen": message("assistant", None), "rejected": message("assistant", "r")},
     ]
     expected = [
-        {"kind": "comparison", "prompt": "p", "chosen": "c", "rejected": "r"},
-        {"field": "prompt", "error": "expected text, found a conversation of 2 messages\nhint: only a conversation of one message can be read as text"},
-        {"field": "chosen", "error": 'expected a message of the assistant, found one of "user"'},
+        {"kind": "comparison", **spoken(rows[0])},
+        {"kind": "comparison", **spoken(rows[1])},
+        {"field": "chosen", "error": 'expected a last message of the assistant, found one of "user"'},
         {"field": "chosen", "error": "expected a message's text, found null"},
     ]
     write("conversations.parquet", pa.Table.from_pylist(rows), expected)

@@ -5,6 +5,7 @@
 
 pub mod components;
 pub mod cuda;
+pub mod dist;
 pub mod first_party;
 pub mod one_file;
 pub mod python;

@@ -1,10 +1,12 @@
 //! `cargo xtask COMMAND`: see [`HELP`].
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use xtask::components::{self, Output};
 use xtask::cuda;
+use xtask::dist;
 use xtask::first_party;
 use xtask::python;
 use xtask::readers;
@@ -23,6 +25,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   lint           clippy with warnings as errors, natively and for components; rustfmt
   check-cuda     type-check the feature `cuda`, Rust only: needs no CUDA, compiles no kernel
   bench [NAME…]  benchmarks, against the peers where RLHF_PEER_PYTHON names them: plugins, sandbox, training
+  dist           an archive for machines without Rust and Python, in the target directory's `dist`
   deep           check-cuda, then all tests, the slow ones and the comparisons with peers included
 
   wit check            prove the rules of wit/README.md for all versions of the contract
@@ -55,7 +58,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         "run" => return run_rlhf(rest),
         "test" => test(rest)?,
         "deep" => deep(rest)?,
-        "setup" | "plugins" | "tasks" | "lint" | "check-cuda" if !rest.is_empty() => {
+        "setup" | "plugins" | "tasks" | "lint" | "dist" | "check-cuda" if !rest.is_empty() => {
             bail!(
                 "unexpected argument `{}`: `cargo xtask {command}` takes none",
                 rest[0]
@@ -71,6 +74,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         "tasks" => xtask::tasks::tasks(root())?,
         "lint" => lint()?,
         "bench" => bench(rest)?,
+        "dist" => distribution()?,
         "check-cuda" => cuda::check()?,
         "wit" => contract(rest)?,
         "" | "help" | "-h" | "--help" => print!("{HELP}"),
@@ -85,16 +89,33 @@ fn plugins() -> Result<WasmC> {
     Ok(compiler)
 }
 
-/// The exit code is that of `rlhf`, whose codes mean something.
-fn run_rlhf(arguments: &[String]) -> Result<ExitCode> {
+/// Builds the binary that people run; `commit` goes into its `--version`.
+fn release(commit: Option<String>) -> Result<PathBuf> {
     plugins()?;
     let mut build = cargo();
     build.args(["build", "--release", "--package", "rlhf"]);
+    build.envs(commit.map(|commit| ("RLHF_COMMIT", commit)));
     first_party::apply(&mut build)?;
     run(&mut build)?;
-    let program = target_dir()?
+    Ok(target_dir()?
         .join("release/rlhf")
-        .with_extension(std::env::consts::EXE_EXTENSION);
+        .with_extension(std::env::consts::EXE_EXTENSION))
+}
+
+fn distribution() -> Result<()> {
+    let program = release(dist::commit())?;
+    let all = target_dir()?.join("dist");
+    if all.exists() {
+        std::fs::remove_dir_all(&all).with_context(|| all.display().to_string())?;
+    }
+    let folder = all.join(dist::name(&program)?);
+    dist::assemble(&program, &components::plugin_dir()?, &folder)?;
+    dist::report(&dist::pack(&folder)?)
+}
+
+/// The exit code is that of `rlhf`, whose codes mean something.
+fn run_rlhf(arguments: &[String]) -> Result<ExitCode> {
+    let program = release(None)?;
     let mut command = Command::new(&program);
     if arguments.is_empty() {
         command.args(["--mode", "fast"]);

@@ -1,0 +1,249 @@
+//! What a plan says beyond names and counts: token lengths, what is cut, files, steps.
+
+use super::{Error, Method, Plan, Source};
+use crate::tokenizer::Tokenizer;
+use crate::trainer;
+
+/// Examples that are tokenised for the lengths at most: enough for percentiles, and seconds of
+/// work. Of more, every so-many-th is taken.
+const SAMPLED_MAX: usize = 4096;
+
+/// Token counts of examples, each of a prompt and its longest response.
+struct Lengths {
+    /// Examples there are; those looked at may be fewer.
+    all: usize,
+    prompts: Vec<usize>,
+    responses: Vec<usize>,
+}
+
+impl Lengths {
+    fn of<'a>(
+        tokenizer: &Tokenizer,
+        examples: impl ExactSizeIterator<Item = (&'a str, Vec<&'a str>)>,
+    ) -> Result<Self, Error> {
+        let all = examples.len();
+        let mut lengths = Self {
+            all,
+            prompts: Vec::new(),
+            responses: Vec::new(),
+        };
+        // The token that ends a response is one more.
+        let end = usize::from(tokenizer.eos().is_some());
+        for (prompt, responses) in examples.step_by(all.div_ceil(SAMPLED_MAX).max(1)) {
+            lengths.prompts.push(tokenizer.encode(prompt)?.len());
+            let mut longest = 0;
+            for response in responses {
+                longest = longest.max(tokenizer.encode(response)?.len() + end);
+            }
+            lengths.responses.push(longest);
+        }
+        Ok(lengths)
+    }
+
+    fn describe(&self, what: &str) -> String {
+        let counted = match self.prompts.len() {
+            looked if looked < self.all => format!(" ({looked} of them looked at)"),
+            _ => String::new(),
+        };
+        let prompts = percentiles(&self.prompts);
+        let mut text = format!("{} {what}{counted}: prompts {prompts}", self.all);
+        if self.responses.iter().any(|length| *length > 0) {
+            text.push_str(&format!("; responses {}", percentiles(&self.responses)));
+        }
+        text
+    }
+
+    /// Examples whose prompt loses its beginning, and those whose response leaves it no room.
+    fn cut(&self, max_length: usize) -> (usize, usize) {
+        let both = || self.prompts.iter().zip(&self.responses);
+        let is_out = |prompt: usize, response: usize| response >= max_length || prompt == 0;
+        let out = both().filter(|(prompt, response)| is_out(**prompt, **response));
+        let cut = both().filter(|(prompt, response)| {
+            !is_out(**prompt, **response) && **prompt + **response > max_length
+        });
+        (cut.count(), out.count())
+    }
+}
+
+/// `12 tokens in the median, 40 at 95 %, 88 at most`.
+fn percentiles(lengths: &[usize]) -> String {
+    let mut sorted = lengths.to_vec();
+    sorted.sort_unstable();
+    let at = |share: f64| {
+        let rank = (share * sorted.len() as f64).ceil() as usize;
+        sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
+    };
+    format!(
+        "{} tokens in the median, {} at 95 %, {} at most",
+        at(0.5),
+        at(0.95),
+        at(1.0)
+    )
+}
+
+impl Plan {
+    /// Lines about lengths: those of what is trained on, and what is cut off.
+    pub(super) fn describe_tokens(&self) -> Vec<String> {
+        self.tokens()
+            .unwrap_or_else(|error| vec![format!("tokens     unknown: {error}")])
+    }
+
+    fn tokens(&self) -> Result<Vec<String>, Error> {
+        let tokenizer = self.source.tokenizer()?;
+        let examples = &self.examples;
+        let max_length = self.config.training.max_length;
+        let demonstrations = examples
+            .demonstrations
+            .iter()
+            .map(|row| (row.prompt.as_str(), vec![row.response.as_str()]));
+        let mut trained = Vec::new();
+        let warms_up = self.config.warm_up.steps > 0 || self.method == Method::Sft;
+        if warms_up && !examples.demonstrations.is_empty() {
+            trained.push(("demonstrations", Lengths::of(&tokenizer, demonstrations)?));
+        }
+        if let (Method::Dpo, Some((pairs, _))) = (self.method, &examples.preferences) {
+            let pairs = pairs
+                .iter()
+                .map(|pair| (pair.prompt.as_str(), vec![&*pair.chosen, &*pair.rejected]));
+            trained.push(("preferences", Lengths::of(&tokenizer, pairs)?));
+        }
+        let mut lines = Vec::new();
+        let mut cuts = Vec::new();
+        for (what, lengths) in &trained {
+            lines.push(format!("tokens     {}", lengths.describe(what)));
+            let (long, out) = lengths.cut(max_length);
+            let of = lengths.prompts.len();
+            if long > 0 {
+                cuts.push(format!(
+                    "{long} of {of} {what} lose the beginning of their prompt"
+                ));
+            }
+            if out > 0 {
+                cuts.push(format!(
+                    "{out} of {of} {what} are left out: no prompt fits before their response"
+                ));
+            }
+        }
+        let prompts_only = [
+            (self.samples(), "sampled prompts", &examples.train_tasks),
+            (true, "held-out tasks", &examples.eval_tasks),
+        ];
+        for (_, what, tasks) in prompts_only.into_iter().filter(|(wanted, ..)| *wanted) {
+            let tasks = tasks.iter().map(|task| (task.prompt.as_str(), Vec::new()));
+            let lengths = Lengths::of(&tokenizer, tasks)?;
+            lines.push(format!("tokens     {}", lengths.describe(what)));
+        }
+        if !trained.is_empty() {
+            let cuts = match cuts.is_empty() {
+                true => "nothing".to_owned(),
+                false => cuts.join("; "),
+            };
+            lines.push(format!("cut        at {max_length} tokens: {cuts}"));
+        }
+        Ok(lines)
+    }
+
+    /// The files of the model, where it has any.
+    pub(super) fn describe_files(&self) -> Option<String> {
+        let folder = match &self.source {
+            Source::TinyCode => return None,
+            Source::Folder(folder) | Source::Adapter { base: folder, .. } => folder,
+        };
+        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |data| data.len());
+        if folder.is_file() {
+            let bytes = size(folder);
+            return Some(format!(
+                "files      {}: {}",
+                folder.display(),
+                megabytes(bytes)
+            ));
+        }
+        let mut files: Vec<(String, u64)> = std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.is_file())
+            .map(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                (name.into_owned(), size(&path))
+            })
+            .collect();
+        files.sort_by_key(|(name, bytes)| (std::cmp::Reverse(*bytes), name.clone()));
+        let all: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+        let largest = files
+            .first()
+            .map(|(name, bytes)| format!(", the largest {name} with {}", megabytes(*bytes)));
+        Some(format!(
+            "files      {} of {} in {}{}",
+            files.len(),
+            megabytes(all),
+            folder.display(),
+            largest.unwrap_or_default()
+        ))
+    }
+
+    /// How many steps the training takes, as far as that is known before.
+    pub(super) fn describe_steps(&self) -> String {
+        let training = &self.config.training;
+        let per_step = training.batch_size * training.gradient_accumulation_steps;
+        let (examples, per_step, what, at_most) = match (self.method, &self.examples.preferences) {
+            (Method::Sft, _) if self.config.warm_up.steps > 0 => {
+                let steps = self.config.warm_up.steps;
+                return format!(
+                    "steps      {steps} of {} demonstrations",
+                    self.config.warm_up.batch_size
+                );
+            }
+            (Method::Sft, _) => {
+                let count = self.examples.demonstrations.len();
+                (count, per_step, "demonstrations", "")
+            }
+            (Method::Dpo, Some((pairs, _))) => (pairs.len(), per_step, "pairs", ""),
+            // Each prompt gives one pair, or none where its responses are equally good.
+            (Method::Dpo, None) => (self.sampled_prompts(), per_step, "pairs", "at most "),
+            (Method::Ppo | Method::Grpo | Method::Rloo, _) => (
+                self.examples.train_tasks.len(),
+                self.config.rollout.prompts_per_step,
+                "prompts",
+                "",
+            ),
+        };
+        let steps = trainer::steps(examples, per_step, training);
+        let why = match training.steps as u64 {
+            0 => format!("{} epochs", training.epochs),
+            _ if steps == training.steps as u64 => "--steps".to_owned(),
+            _ => format!("{} epochs end before --steps", training.epochs),
+        };
+        format!("steps      {at_most}{steps} of {per_step} {what} ({why})")
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Would catch a percentile that is off by one, and a cut example that is counted twice.
+    #[test]
+    fn lengths_and_cuts() {
+        let hundred: Vec<usize> = (1..=100).collect();
+        let expected = "50 tokens in the median, 95 at 95 %, 100 at most";
+        assert_eq!(percentiles(&hundred), expected);
+        assert_eq!(
+            percentiles(&[7]),
+            "7 tokens in the median, 7 at 95 %, 7 at most"
+        );
+        let lengths = Lengths {
+            all: 4,
+            prompts: vec![4, 10, 10, 0],
+            responses: vec![4, 4, 12, 1],
+        };
+        // The first fits; the second loses a part; no prompt fits before the third, and the fourth has none.
+        assert_eq!(lengths.cut(12), (1, 2));
+        assert_eq!(lengths.cut(8), (1, 2));
+    }
+}
