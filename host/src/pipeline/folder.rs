@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Error;
+use crate::models::weights;
 use crate::plugin::Sample;
 use crate::report::StageEvaluation;
 use crate::reward::{PartRewards, Rewards};
-use crate::trainer::checkpoint::latest;
+use crate::trainer::checkpoint;
 
 /// Evaluations so far, for a run that is gone on with.
 pub const EVALUATIONS: &str = "evaluations.json";
@@ -71,39 +72,50 @@ impl RunFolder {
                 _ => {}
             }
         }
-        // Nor may a checkpoint of that run be taken for one of this.
-        while let Some(checkpoint) = latest(folder) {
-            std::fs::remove_dir_all(&checkpoint).map_err(|error| {
-                let name = checkpoint.display().to_string();
-                Self(folder.to_owned()).write_error("earlier checkpoint", &name, error)
-            })?;
-        }
-        Ok(Self(folder.to_owned()))
-    }
-
-    /// The folder of a run that goes on from step `step` of `stage`. What was written of later
-    /// steps, and of what is done again, is taken out of its files.
-    ///
-    /// # Errors
-    /// A file can't be read or written.
-    pub fn reopen(folder: &Path, stage: &str, step: u64) -> Result<Self, Error> {
         let this = Self(folder.to_owned());
-        let keeps = |row: &serde_json::Value| {
-            let of = row["stage"].as_str().unwrap_or_default();
-            if of == stage {
-                return row["step"].as_u64().is_some_and(|at| at <= step);
-            }
-            ["warm-up", "after warm-up"].contains(&of) || of.starts_with("before ")
-        };
-        // Pairs of own samples are sampled again.
-        this.rewrite("rewards.jsonl", |_| false)?;
-        this.rewrite("metrics.jsonl", keeps)?;
-        this.rewrite("completions.jsonl", keeps)?;
+        // Nor may a checkpoint of that run be taken for one of this.
+        checkpoint::remove_all(folder)
+            .map_err(|error| this.write_error("earlier checkpoints", "", error))?;
+        this.remove_partial()?;
         Ok(this)
     }
 
-    /// Leaves the rows of a file that `keeps` wants.
-    fn rewrite(&self, name: &str, keeps: impl Fn(&serde_json::Value) -> bool) -> Result<(), Error> {
+    /// Folders that a run was writing when it was ended.
+    fn remove_partial(&self) -> Result<(), Error> {
+        weights::remove_partial(&self.0).map_err(|error| self.write_error("leftovers", "", error))
+    }
+
+    /// The folder of a run that goes on from step `step` of `stage`, with the stages in `judged`
+    /// behind it. What was written of later steps, and of what is done again, is taken out of its
+    /// files.
+    ///
+    /// # Errors
+    /// A file can't be read or written.
+    pub fn reopen(
+        folder: &Path,
+        stage: &str,
+        step: u64,
+        judged: &[StageEvaluation],
+    ) -> Result<Self, Error> {
+        let this = Self(folder.to_owned());
+        this.remove_partial()?;
+        let later = |row: &serde_json::Value| {
+            row["stage"] == stage && row["step"].as_u64().is_none_or(|at| at > step)
+        };
+        // Pairs of own samples are sampled again, and everything behind a step that is done again
+        // as well.
+        this.rewrite("rewards.jsonl", |_| true)?;
+        this.rewrite("metrics.jsonl", later)?;
+        this.rewrite("completions.jsonl", |row| {
+            // An evaluation that did not come to its end is done again from its beginning.
+            let evaluated = |of: &serde_json::Value| judged.iter().any(|done| *of == done.stage);
+            later(row) || (row["stage"] != stage && !evaluated(&row["stage"]))
+        })?;
+        Ok(this)
+    }
+
+    /// Leaves the rows of a file that stand before the first one which is `gone`.
+    fn rewrite(&self, name: &str, gone: impl Fn(&serde_json::Value) -> bool) -> Result<(), Error> {
         let path = self.path(name);
         if !path.exists() {
             return Ok(());
@@ -112,22 +124,38 @@ impl RunFolder {
             let mut kept = String::new();
             for line in std::fs::read_to_string(&path)?.lines() {
                 // A line that was cut by whatever ended the run is no JSON.
-                let row = serde_json::from_str(line);
-                if row.is_ok_and(|row| keeps(&row)) {
-                    kept.push_str(line);
-                    kept.push('\n');
+                match serde_json::from_str(line) {
+                    Ok(row) if !gone(&row) => {
+                        kept.push_str(line);
+                        kept.push('\n');
+                    }
+                    _ => break,
                 }
             }
-            let beside = self.path(&format!("{name}.tmp"));
-            std::fs::write(&beside, kept)?;
-            std::fs::rename(&beside, &path)
+            replace(&path, kept.as_bytes())
         };
         rewritten().map_err(|error| self.write_error("results", name, error))
     }
 
-    /// The evaluations that an interrupted run left.
-    pub fn evaluations(&self) -> Vec<StageEvaluation> {
-        let text = std::fs::read_to_string(self.path(EVALUATIONS)).unwrap_or_default();
+    /// Has the system write the rows so far to the disk: a checkpoint without them would leave a
+    /// gap where the machine is ended.
+    ///
+    /// # Errors
+    /// The disk is full or fails.
+    pub fn sync(&self) -> std::io::Result<()> {
+        for name in ["metrics.jsonl", "completions.jsonl"] {
+            match std::fs::File::open(self.path(name)) {
+                Ok(file) => file.sync_all()?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The evaluations that an interrupted run left in a folder.
+    pub fn evaluations(folder: &Path) -> Vec<StageEvaluation> {
+        let text = std::fs::read_to_string(folder.join(EVALUATIONS)).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
     }
 
@@ -155,9 +183,7 @@ impl RunFolder {
     pub fn json(&self, name: &str, value: &impl Serialize) -> Result<(), Error> {
         let mut text = serde_json::to_string_pretty(value).expect("results are plain data");
         text.push('\n');
-        let beside = self.path(&format!("{name}.tmp"));
-        std::fs::write(&beside, text)
-            .and_then(|()| std::fs::rename(&beside, self.path(name)))
+        replace(&self.path(name), text.as_bytes())
             .map_err(|error| self.write_error("result", name, error))
     }
 
@@ -239,6 +265,20 @@ impl RunFolder {
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| self.write_error("results", name, error))
     }
+}
+
+/// Writes a file beside its place, to the disk, and renames it there.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = path.with_extension("tmp");
+    let written = std::fs::File::create(&beside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written {
+        let _ = std::fs::remove_file(&beside);
+        return Err(error);
+    }
+    std::fs::rename(&beside, path)
 }
 
 /// What each part made of a sample.

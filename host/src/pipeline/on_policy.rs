@@ -1,11 +1,14 @@
 //! PPO, GRPO and RLOO: the policy learns from rewards for its own responses.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::folder::RunFolder;
+use super::held_out::HeldOut;
 use super::policy::Policy;
 use super::samples::{Judge, abstentions, curves};
-use super::{Error, Run};
+use super::{Error, Run, add_extras};
 use crate::config::Method;
 use crate::data::Task;
 use crate::report::RolloutSummary;
@@ -65,6 +68,11 @@ impl Run<'_> {
             let tasks = &plan.examples.train_tasks;
             let prompts = run.prompts(tasks)?;
             let Policy { model, tokenizer } = &mut run.policy;
+            let tokenizer = &*tokenizer;
+            let held_out = HeldOut::of(plan, tokenizer)?;
+            let path = run.folder.path("");
+            let own = run.folder;
+            let extras = |checkpoint: &Path| add_extras(own, tokenizer, checkpoint);
             let mut scoring = Scoring {
                 judge: Judge {
                     plan,
@@ -88,9 +96,10 @@ impl Run<'_> {
                 interrupt: run.interrupt,
                 tracker: &mut run.tracker,
                 checkpoints: Some(trainer::Checkpoints {
-                    folder: &run.folder.path(""),
+                    folder: &path,
                     resume: run.resume.clone(),
-                    extras: &|folder| tokenizer.save(folder),
+                    extras: &extras,
+                    judge: held_out.as_ref().map(|held_out| held_out as _),
                 }),
             };
             let (scoring, training) = (&mut scoring, &mut training);

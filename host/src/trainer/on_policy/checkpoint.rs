@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Job, Learner, LossScale, Recipe, State};
-use crate::models::{Model, weights};
-use crate::trainer::checkpoint::{self, Fingerprint, OPTIMIZER, STATE};
+use crate::models::{LanguageModel, Model};
+use crate::trainer::checkpoint::{self, Fingerprint, Keeper, OPTIMIZER, STATE};
 use crate::trainer::{Error, Plan, Run};
 
 /// Folder of the value model in a checkpoint.
@@ -41,14 +41,20 @@ fn bits(x: f64) -> String {
     x.to_bits().to_string()
 }
 
-pub(super) fn save(run: &Run, learner: &Learner, fingerprint: &Fingerprint) -> Result<(), Error> {
+/// Writes a checkpoint where there is none of this step yet.
+pub(super) fn save(
+    run: &mut Run,
+    keeper: &mut Keeper,
+    learner: &Learner,
+    fingerprint: &Fingerprint,
+) -> Result<(), Error> {
+    let state = &learner.state;
+    if !keeper.is_unsaved(state.step) {
+        return Ok(());
+    }
     let Some(checkpoints) = &run.checkpoints else {
         return Ok(());
     };
-    let state = &learner.state;
-    let folder = checkpoints
-        .folder
-        .join(format!("checkpoint-{}", state.step));
     let value = json!({
         "global_step": state.step,
         "num_input_tokens_seen": state.tokens,
@@ -62,22 +68,23 @@ pub(super) fn save(run: &Run, learner: &Learner, fingerprint: &Fingerprint) -> R
         "loss_scale": state.loss_scale.map(|s| json!([s.scale, s.steps, s.skipped])),
         "run": fingerprint.value(),
     });
-    learner.model.save(&folder, &|partial| {
-        (checkpoints.extras)(partial)?;
+    let more = |partial: &Path| {
         learner
             .optimizer
             .save(&partial.join(OPTIMIZER), learner.model)?;
-        if let Some(critic) = &learner.critic {
-            let inside = partial.join(VALUE);
-            let written = critic.model.save(&inside, &|folder| {
-                critic
-                    .optimizer
-                    .save(&folder.join(OPTIMIZER), &critic.model)
-            });
-            written.map_err(std::io::Error::other)?;
-        }
-        weights::write_json(&partial.join(STATE), &value)
-    })?;
+        let Some(critic) = &learner.critic else {
+            return Ok(());
+        };
+        let written = critic.model.save(&partial.join(VALUE), &|folder| {
+            critic
+                .optimizer
+                .save(&folder.join(OPTIMIZER), &critic.model)
+        });
+        written.map_err(std::io::Error::other)
+    };
+    let model: &LanguageModel = learner.model;
+    let told = checkpoint::write(checkpoints, keeper, state.step, model, value, &more)?;
+    told.iter().for_each(|message| run.tracker.warn(message));
     Ok(())
 }
 
@@ -85,13 +92,14 @@ pub(super) fn load(
     folder: &Path,
     learner: &mut Learner,
     fingerprint: &Fingerprint,
-) -> Result<(), Error> {
+) -> Result<Value, Error> {
     let broken = |message: String| Error::BrokenCheckpoint {
         folder: folder.into(),
         message,
     };
     let value = checkpoint::read_state(folder)?;
     fingerprint.check(folder, &value)?;
+    checkpoint::check(folder)?;
     let missing = |key: &str| broken(format!("`{STATE}` has no `{key}`"));
     let number = |key: &str| value[key].as_u64().ok_or_else(|| missing(key));
     let float = |key: &str| {
@@ -121,7 +129,7 @@ pub(super) fn load(
         let optimizer = inside.join(OPTIMIZER);
         critic.optimizer.load(&optimizer, &critic.model, updates)?;
     }
-    Ok(())
+    Ok(value)
 }
 
 fn loss_scale(value: &Value) -> Option<LossScale> {
