@@ -28,7 +28,18 @@ pub fn overlay(base: &Config, path: &Path) -> Result<Config, Error> {
     let layer = layer.map_err(|problem| problem.into_error(&name))?;
     let mut merged = serde_json::to_value(base).expect("a config is plain data");
     merge(&mut merged, layer);
-    Ok(serde_json::from_value(merged).expect("both layers were checked on their own"))
+    // Each layer was read on its own; but TOML has numbers that the merged one has no place for.
+    serde_path_to_error::deserialize(merged).map_err(|error| {
+        let key = error.path().to_string();
+        let last = key.rsplit('.').next().unwrap_or_default();
+        let line = text.lines().position(|line| line.contains(last));
+        let problem = Problem {
+            line: line.map_or(1, |line| line + 1),
+            key,
+            message: "expected a finite number".to_owned(),
+        };
+        problem.into_error(&name)
+    })
 }
 
 /// A parser's complaint, before it is made readable.

@@ -6,6 +6,7 @@
 pub mod components;
 pub mod cuda;
 pub mod first_party;
+pub mod fuzz;
 pub mod one_file;
 pub mod python;
 pub mod setup;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use xtask::components::{self, Output};
 use xtask::cuda;
 use xtask::first_party;
+use xtask::fuzz;
 use xtask::python;
 use xtask::setup::{WasmC, setup};
 use xtask::wit;
@@ -22,7 +23,8 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   lint           clippy with warnings as errors, natively and for components; rustfmt
   check-cuda     type-check the feature `cuda`, Rust only: needs no CUDA, compiles no kernel
   bench [NAME…]  benchmarks, against the peers where RLHF_PEER_PYTHON names them: plugins, sandbox, training
-  deep           check-cuda, then all tests, the slow ones and the comparisons with peers included
+  deep           check-cuda, then all tests, the slow ones and the comparisons with peers included, then
+                 the fuzz targets, a minute each, where nightly Rust and cargo-fuzz are there
 
   wit check            prove the rules of wit/README.md for all versions of the contract
   wit new VERSION      open a draft, a copy of the last version
@@ -198,5 +200,6 @@ fn deep(arguments: &[String]) -> Result<()> {
         command.arg("--");
     }
     first_party::apply(&mut command)?;
-    run(command.arg("--include-ignored"))
+    run(command.arg("--include-ignored"))?;
+    fuzz::run_all()
 }
