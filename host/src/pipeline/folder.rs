@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::Error;
 use crate::models::weights;
@@ -13,7 +14,7 @@ use crate::reward::{PartRewards, Rewards};
 use crate::trainer::checkpoint;
 
 /// Evaluations so far, for a run that is gone on with.
-pub const EVALUATIONS: &str = "evaluations.json";
+const EVALUATIONS: &str = "evaluations.json";
 
 /// Files whose presence says that a run has been here.
 const TRACES: [&str; 3] = ["config.json", "metrics.jsonl", "summary.json"];
@@ -156,7 +157,17 @@ impl RunFolder {
     /// The evaluations that an interrupted run left in a folder.
     pub fn evaluations(folder: &Path) -> Vec<StageEvaluation> {
         let text = std::fs::read_to_string(folder.join(EVALUATIONS)).unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or_default()
+        let value = serde_json::from_str(&text).unwrap_or_default();
+        serde_json::from_value(from_exact(value)).unwrap_or_default()
+    }
+
+    /// Keeps the evaluations so far, for a run that goes on.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn keep_evaluations(&self, evaluations: &[StageEvaluation]) -> Result<(), Error> {
+        let value = serde_json::to_value(evaluations).expect("results are plain data");
+        self.json(EVALUATIONS, &exact(value))
     }
 
     /// A file of the run; the folder itself for an empty name.
@@ -281,6 +292,41 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&beside, path)
 }
 
+/// Key of an object that stands for a number.
+const NUMBER: &str = "number";
+
+/// The value with its fractions as text: the JSON reader's may differ from what was written in
+/// the last bit, and with it what a run that goes on reports.
+fn exact(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => serde_json::json!({
+            NUMBER: format!("{:?}", number.as_f64().unwrap_or(f64::NAN)),
+        }),
+        Value::Array(all) => all.into_iter().map(exact).collect(),
+        Value::Object(all) => {
+            let all = all.into_iter().map(|(key, value)| (key, exact(value)));
+            Value::Object(all.collect())
+        }
+        other => other,
+    }
+}
+
+/// What [`exact`] was made of.
+fn from_exact(value: Value) -> Value {
+    match value {
+        Value::Array(all) => all.into_iter().map(from_exact).collect(),
+        Value::Object(all) => {
+            let text = all.get(NUMBER).filter(|_| all.len() == 1);
+            if let Some(number) = text.and_then(|text| text.as_str()?.parse::<f64>().ok()) {
+                return number.into();
+            }
+            let all = all.into_iter().map(|(key, value)| (key, from_exact(value)));
+            Value::Object(all.collect())
+        }
+        other => other,
+    }
+}
+
 /// What each part made of a sample.
 fn parts(rewards: &Rewards, at: usize) -> serde_json::Map<String, serde_json::Value> {
     let part = |part: &PartRewards| {
@@ -295,4 +341,21 @@ fn parts(rewards: &Rewards, at: usize) -> serde_json::Map<String, serde_json::Va
         (part.name.clone(), value)
     };
     rewards.parts.iter().map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Stream};
+
+    // Would catch a number that comes back as its neighbour, as some do from the JSON reader.
+    #[test]
+    fn numbers_come_back_bit_by_bit() {
+        let mut rng = Stream::new(3, Purpose::Split, 0, 0);
+        let numbers: Vec<f64> = (0..2000).map(|_| rng.uniform() / 3.0).collect();
+        let value = serde_json::json!({ "mean": numbers, "count": 3, "name": null });
+        let text = exact(value.clone()).to_string();
+        let read = serde_json::from_str(&text).expect("it is JSON");
+        assert_eq!(from_exact(read), value);
+    }
 }

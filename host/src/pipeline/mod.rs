@@ -708,7 +708,7 @@ impl Run<'_> {
                 tasks: samples.len(),
                 metrics,
             });
-            run.folder.json(folder::EVALUATIONS, &run.evaluations)
+            run.folder.keep_evaluations(&run.evaluations)
         })
     }
 
