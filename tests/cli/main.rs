@@ -244,6 +244,36 @@ fn earlier_results_are_kept() {
         .expect_stdout("output     runs/fast-2\n");
 }
 
+/// Would catch a folder that can't be written, or a disk that is too small, found out only when
+/// the first results are there: before the model, which isn't there, is looked for.
+#[test]
+fn wrong_folders_and_disks() {
+    let workspace = Workspace::new();
+    workspace.write("file", "");
+    let model = ["--model-name", "nowhere", "--output-dir", "file/out"];
+    check(
+        &workspace,
+        &model,
+        2,
+        "the output folder `file/out` can't be written: `file` is no folder\nhint: ",
+    );
+    let many = ["--steps", "100000000", "--epochs", "100000000"];
+    let often = ["--mode", "fast", "--output-dir", "out", "--save-steps", "1"];
+    let all = [&often[..], &many].concat();
+    let expected = "MB free, and the run may write";
+    check(&workspace, &all, 2, expected);
+    check(
+        &workspace,
+        &[&all[..], &["--dry-run"]].concat(),
+        2,
+        expected,
+    );
+    let few = [&all[..], &["--save-total-limit", "2", "--dry-run"]].concat();
+    call(&workspace, &few)
+        .expect_code(0)
+        .expect_stdout("MB free: 3 checkpoints of ");
+}
+
 /// A run of a few seconds: little warm-up, few pairs, few tasks.
 const SMALL: &str = "\
 [generation]

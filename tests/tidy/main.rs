@@ -238,7 +238,9 @@ fn the_engine_is_the_one_that_manifests_name() {
 /// Would catch a top-level folder that the tree does not draw.
 #[test]
 fn top_level_folders() {
-    let allowed = ["host", "wit", "plugins", "sdk", "tests", "target", "runs"];
+    let allowed = [
+        "host", "wit", "plugins", "sdk", "tests", "fuzz", "target", "runs",
+    ];
     for entry in std::fs::read_dir(root()).expect("the root can be read") {
         let path = entry.expect("the entry can be read").path();
         let name = path
@@ -252,6 +254,55 @@ fn top_level_folders() {
                 "unexpected top-level folder `{name}`"
             );
         }
+    }
+}
+
+/// Would catch a duration that is the difference of two readings of a clock which people and
+/// servers set: it jumps. The time of day may be told as such, since 1970, and that is all.
+#[test]
+fn durations_come_from_a_clock_that_nobody_sets() {
+    let mut wrong = Vec::new();
+    for folder in ["host/src", "sdk/src", "plugins"] {
+        for file in rust_files(&root().join(folder)) {
+            let text = std::fs::read_to_string(&file).expect("a source file is UTF-8");
+            for (at, _) in text.match_indices("SystemTime::now()") {
+                let behind: String = text[at + "SystemTime::now()".len()..]
+                    .chars()
+                    .filter(|c| !c.is_whitespace())
+                    .take(60)
+                    .collect();
+                let stamp = behind.starts_with(".duration_since(")
+                    && behind
+                        .split(')')
+                        .next()
+                        .is_some_and(|call| call.ends_with("UNIX_EPOCH"));
+                if !stamp {
+                    let line = text[..at].matches('\n').count() + 1;
+                    wrong.push(format!("{}:{line}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "use `Instant`: {}", wrong.join(", "));
+}
+
+/// Would catch fuzz targets that nothing runs, or that plain cargo would have to build.
+#[test]
+fn fuzz_targets_are_a_workspace_of_their_own() {
+    let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).expect("it lies there");
+    assert!(manifest.contains("\n[workspace]\n"));
+    for file in rust_files(&root().join("fuzz/fuzz_targets")) {
+        let name = file.file_stem().expect("a name").to_string_lossy();
+        assert!(
+            manifest.contains(&format!("\nname = \"{name}\"\n")),
+            "{name}"
+        );
+        assert!(
+            xtask::fuzz::TARGETS
+                .iter()
+                .any(|(target, _)| *target == name),
+            "`cargo xtask deep` does not run {name}"
+        );
     }
 }
 

@@ -1,4 +1,11 @@
-//! Does the job learn? Slow: `cargo xtask deep` runs it.
+//! Does the job learn, does a run that was ended go on as if it had not been, and do runs that
+//! must agree? Learning is slow: `cargo xtask deep` tests it.
+
+mod best;
+mod broken;
+mod job;
+mod kills;
+mod workers;
 
 #[cfg(target_os = "linux")]
 mod memory;

@@ -32,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{data, pipeline, sandbox};
+use crate::{data, pipeline, sandbox, trainer};
 
 /// Train language models that write code, with human feedback and rewards that can be trusted.
 ///
@@ -233,6 +233,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                     | Error::Tokenizer(_) => Some(WRONG_INPUT),
                     Error::RewardModel(crate::reward::learned::Error::Tensor { .. }) => None,
                     Error::RewardModel(_) => Some(WRONG_INPUT),
+                    Error::Trainer(
+                        trainer::Error::OtherRun { .. }
+                        | trainer::Error::BrokenCheckpoint { .. }
+                        | trainer::Error::NoSuchMetric { .. },
+                    ) => Some(WRONG_INPUT),
                     Error::Trainer(_) | Error::Tensor { .. } | Error::Write { .. } => None,
                 };
             }

@@ -145,6 +145,22 @@ pub struct Args {
     /// checkpoint at PATH. Give the same settings as before
     #[arg(long, value_name = "auto|PATH", num_args = 0..=1, default_missing_value = "auto", help_heading = "Output", conflicts_with = "overwrite")]
     pub resume: Option<String>,
+    /// Write a checkpoint each so many steps; 0: only at the end
+    #[arg(long, value_name = "STEPS", help_heading = "Output")]
+    pub save_steps: Option<usize>,
+    /// Keep so many checkpoints at most; the newest and the best always stay [default: all]
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub save_total_limit: Option<usize>,
+    /// What decides which checkpoint is the best: a metric on held-out tasks or pairs, or a tag
+    /// of metrics.jsonl
+    #[arg(long, value_name = "TAG", help_heading = "Output")]
+    pub metric_for_best_model: Option<String>,
+    /// Whether more of it is better [default: unless it is a loss]
+    #[arg(long, value_name = "true|false", help_heading = "Output")]
+    pub greater_is_better: Option<bool>,
+    /// End with the weights of the best checkpoint, not of the last
+    #[arg(long, help_heading = "Output")]
+    pub load_best_model_at_end: bool,
     /// Name of the experiment: a folder in the output directory
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     pub experiment_name: Option<String>,
@@ -339,6 +355,15 @@ impl Args {
         layers.flag("--epochs", "training.epochs", &self.epochs);
         layers.flag("--steps", "training.steps", &self.steps);
         layers.flag("--max-length", "training.max_length", &self.max_length);
+        layers.flag("--save-steps", "training.save_steps", &self.save_steps);
+        let limit = &self.save_total_limit;
+        layers.flag("--save-total-limit", "training.save_total_limit", limit);
+        let metric = &self.metric_for_best_model;
+        layers.flag("--metric-for-best-model", "training.metric_for_best_model", metric);
+        let greater = &self.greater_is_better;
+        layers.flag("--greater-is-better", "training.greater_is_better", greater);
+        let best = self.load_best_model_at_end;
+        layers.switch("--load-best-model-at-end", "training.load_best_model_at_end", best);
         layers.flag("--warm-up-steps", "warm_up.steps", &self.warm_up_steps);
         layers.flag("--dpo.loss", "dpo.loss", &self.dpo_loss);
         layers.flag("--dpo.beta", "dpo.beta", &self.dpo_beta);
@@ -443,6 +468,9 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(resolved_for(args, Some(method))?.config)
     })?;
     if args.dry_run {
+        for difference in plan.check_folder(&start)? {
+            eprintln!("warning: going on otherwise: {difference}");
+        }
         print!("{}", plan.describe());
         return Ok(());
     }
@@ -484,17 +512,27 @@ fn resume(from: &str, config: &mut Config) -> Result<pipeline::Start> {
     };
     let numbered = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("checkpoint-");
     let (run, checkpoint) = if folder.file_name().is_some_and(numbered) {
+        if !folder.is_dir() {
+            return Err(nothing("there is no such checkpoint").into());
+        }
         let run = folder.parent().map_or_else(PathBuf::new, PathBuf::from);
         (run, Some(folder))
     } else {
-        let newest = trainer::checkpoint::latest(&folder);
+        let (newest, broken) = trainer::checkpoint::newest(&folder);
+        for error in broken {
+            eprintln!("warning: {error}; it is left out");
+        }
         (folder, newest)
     };
-    if checkpoint.as_ref().is_some_and(|folder| !folder.is_dir()) {
-        return Err(nothing("there is no such checkpoint").into());
-    }
     if !run.join("config.json").is_file() {
         return Err(nothing(&format!("`{}` holds no run", run.display())).into());
+    }
+    match &checkpoint {
+        Some(checkpoint) => eprintln!("going on from {}", checkpoint.display()),
+        None => eprintln!(
+            "{} has no whole checkpoint: its training begins anew",
+            run.display()
+        ),
     }
     config.output_dir = run;
     config.experiment_name = None;

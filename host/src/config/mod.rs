@@ -6,6 +6,7 @@
 //! is checked before anything is loaded, and everything that is wrong is said at once.
 
 pub mod data;
+pub mod differences;
 pub mod dpo;
 pub mod evaluation;
 mod file;
@@ -250,6 +251,12 @@ impl Config {
                 training.max_length as f64,
                 two_or_more,
                 "2 tokens or more",
+            ),
+            check(
+                "training.save_total_limit",
+                training.save_total_limit.unwrap_or(1) as f64,
+                one_or_more,
+                count,
             ),
             check(
                 "warm_up.learning_rate",

@@ -84,8 +84,20 @@ pub struct Training {
     pub adam_epsilon: f64,
     /// Longest prompt plus response in tokens; longer prompts lose their beginning. Default 512.
     pub max_length: usize,
-    /// Write a checkpoint each so many steps; 0: only at the end. Default 0.
+    /// Write a checkpoint each so many steps; 0: only at the end. Default 500, transformers'.
     pub save_steps: usize,
+    /// Checkpoints that stay at most: the oldest are removed, but never the newest and the best.
+    /// Default none: all stay, as in transformers.
+    pub save_total_limit: Option<usize>,
+    /// What decides which checkpoint is the best: `loss`, `rewards/accuracies` or
+    /// `rewards/margins` of held-out pairs (DPO), a metric of the run on its held-out tasks, else
+    /// a tag of `metrics.jsonl`, as a mean over the steps since the last checkpoint. Default none;
+    /// `loss` where `load_best_model_at_end` is set.
+    pub metric_for_best_model: Option<String>,
+    /// Whether more of it is better. Default: unless its name ends with `loss`, as in transformers.
+    pub greater_is_better: Option<bool>,
+    /// End the training with the weights of the best checkpoint. Default false: with the last.
+    pub load_best_model_at_end: bool,
     /// Passes over each batch of rollouts in PPO. The seed's key; used by PPO only.
     pub ppo_epochs: usize,
 }
@@ -107,7 +119,11 @@ impl Default for Training {
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
             max_length: 512,
-            save_steps: 0,
+            save_steps: 500,
+            save_total_limit: None,
+            metric_for_best_model: None,
+            greater_is_better: None,
+            load_best_model_at_end: false,
             ppo_epochs: 4,
         }
     }

@@ -283,13 +283,9 @@ impl Model for LanguageModel {
             &Value::Object(generation),
             &self.base_parameters(),
             &|partial| {
-                extras(partial)?;
-                peft::save(
-                    &partial.join(peft::FOLDER),
-                    &self.backbone,
-                    "..",
-                    "CAUSAL_LM",
-                )
+                let adapter = partial.join(peft::FOLDER);
+                peft::save(&adapter, &self.backbone, "..", "CAUSAL_LM")?;
+                extras(partial)
             },
         )
     }

@@ -544,8 +544,9 @@ impl Model for Scorer {
             &json!({}),
             &self.base_parameters(),
             &|partial| {
-                extras(partial)?;
-                peft::save(&partial.join(peft::FOLDER), &self.backbone, "..", "SEQ_CLS")
+                let adapter = partial.join(peft::FOLDER);
+                peft::save(&adapter, &self.backbone, "..", "SEQ_CLS")?;
+                extras(partial)
             },
         )
     }

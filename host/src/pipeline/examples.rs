@@ -1,11 +1,57 @@
 //! From data files, or the embedded tasks, to what each stage needs.
 
+use std::io::Read;
+
+use sha2::{Digest, Sha256};
+
 use super::Error;
 use super::plugins::Rankable;
 use super::reward_model::Feedback;
 use crate::config::Config;
 use crate::data::sources::Adapters;
 use crate::data::{Dataset, Demonstration, PreferencePair, Task, builtin, feedback, splits};
+use crate::report::manifest::DataPin;
+
+/// The files of a configuration, by what is in them.
+///
+/// # Errors
+/// One can't be read.
+pub fn pins(config: &Config) -> Result<Vec<DataPin>, Error> {
+    let data = &config.data;
+    let mut pins = Vec::new();
+    for (key, path) in [
+        ("data.train_data_path", &data.train_data_path),
+        ("data.eval_data_path", &data.eval_data_path),
+        ("data.human_feedback_path", &data.human_feedback_path),
+    ] {
+        let Some(path) = path else { continue };
+        let name = path.display().to_string();
+        let sha256 = sha256(path).map_err(|source| {
+            let path = name.clone();
+            Error::Data(crate::data::sources::Error::Open { path, source })
+        })?;
+        pins.push(DataPin {
+            key,
+            path: name,
+            sha256,
+        });
+    }
+    Ok(pins)
+}
+
+fn sha256(path: &std::path::Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut block = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut block)? {
+            0 => break,
+            read => hash.update(&block[..read]),
+        }
+    }
+    let digest = hash.finalize();
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
 
 /// Everything a run learns from and is judged by.
 pub struct Examples {

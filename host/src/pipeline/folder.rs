@@ -4,18 +4,20 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Error, completions};
 use crate::config::{Config, tracking};
+use crate::models::weights;
 use crate::report::StageEvaluation;
 use crate::tracking::jsonl::Jsonl;
 use crate::tracking::tensorboard::TensorBoard;
 use crate::tracking::wandb::Wandb;
 use crate::tracking::{Tracker, retell};
-use crate::trainer::checkpoint::latest;
+use crate::trainer::checkpoint;
 
 /// Evaluations so far, for a run that is gone on with.
-pub const EVALUATIONS: &str = "evaluations.json";
+const EVALUATIONS: &str = "evaluations.json";
 
 /// Files whose presence says that a run has been here.
 const TRACES: [&str; 3] = ["config.json", "metrics.jsonl", "summary.json"];
@@ -77,50 +79,66 @@ impl RunFolder {
                 _ => {}
             }
         }
+        let this = Self(folder.to_owned());
         for inside in ["wandb", "plots"] {
             match std::fs::remove_dir_all(folder.join(inside)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    let this = Self(folder.to_owned());
                     return Err(this.write_error("earlier result", inside, error));
                 }
                 _ => {}
             }
         }
         // Nor may a checkpoint of that run be taken for one of this.
-        while let Some(checkpoint) = latest(folder) {
-            std::fs::remove_dir_all(&checkpoint).map_err(|error| {
-                let name = checkpoint.display().to_string();
-                Self(folder.to_owned()).write_error("earlier checkpoint", &name, error)
-            })?;
-        }
-        Ok(Self(folder.to_owned()))
-    }
-
-    /// The folder of a run that goes on from step `step` of `stage`. What was written of later
-    /// steps, and of what is done again, is taken out of its files.
-    ///
-    /// # Errors
-    /// A file can't be read or written.
-    pub fn reopen(folder: &Path, stage: &str, step: u64) -> Result<Self, Error> {
-        let this = Self(folder.to_owned());
-        let keeps = |row: &serde_json::Value| {
-            let of = row["stage"].as_str().unwrap_or_default();
-            let of = of.strip_prefix("evaluate ").unwrap_or(of);
-            if of == stage {
-                return row["step"].as_u64().is_some_and(|at| at <= step);
-            }
-            ["warm-up", "after warm-up", "reward model"].contains(&of) || of.starts_with("before ")
-        };
-        // Pairs of own samples are sampled again.
-        this.rewrite("rewards.jsonl", |_| false)?;
-        this.rewrite("metrics.jsonl", keeps)?;
-        this.rewrite("completions.jsonl", keeps)?;
-        this.rewrite("costs.jsonl", keeps)?;
+        checkpoint::remove_all(folder)
+            .map_err(|error| this.write_error("earlier checkpoints", "", error))?;
+        this.remove_partial()?;
         Ok(this)
     }
 
-    /// Leaves the rows of a file that `keeps` wants.
-    fn rewrite(&self, name: &str, keeps: impl Fn(&serde_json::Value) -> bool) -> Result<(), Error> {
+    /// Folders that a run was writing when it was ended.
+    fn remove_partial(&self) -> Result<(), Error> {
+        weights::remove_partial(&self.0).map_err(|error| self.write_error("leftovers", "", error))
+    }
+
+    /// The folder of a run that goes on from step `step` of `stage`, with the stages in `judged`
+    /// behind it. What was written of later steps, and of what is done again, is taken out of its
+    /// files.
+    ///
+    /// # Errors
+    /// A file can't be read or written.
+    pub fn reopen(
+        folder: &Path,
+        stage: &str,
+        step: u64,
+        judged: &[StageEvaluation],
+    ) -> Result<Self, Error> {
+        let this = Self(folder.to_owned());
+        this.remove_partial()?;
+        let later = |row: &serde_json::Value| {
+            row["stage"] == stage && row["step"].as_u64().is_none_or(|at| at > step)
+        };
+        // An evaluation that did not come to its end is done again from its beginning.
+        let evaluated = |of: &str| judged.iter().any(|done| done.stage == of);
+        let stage_of = |row: &serde_json::Value| row["stage"].as_str().unwrap_or_default().to_owned();
+        let again = |row: &serde_json::Value| {
+            let of = stage_of(row);
+            later(row) || (of != stage && !evaluated(&of))
+        };
+        // Pairs of own samples are sampled again, and everything behind a step that is done again
+        // as well.
+        this.rewrite("rewards.jsonl", |_| true)?;
+        this.rewrite("metrics.jsonl", |row| {
+            let of = stage_of(row);
+            let evaluation = of.strip_prefix("evaluate ");
+            later(row) || evaluation.is_some_and(|of| !evaluated(of))
+        })?;
+        this.rewrite("completions.jsonl", again)?;
+        this.rewrite("costs.jsonl", again)?;
+        Ok(this)
+    }
+
+    /// Leaves the rows of a file that stand before the first one which is `gone`.
+    fn rewrite(&self, name: &str, gone: impl Fn(&serde_json::Value) -> bool) -> Result<(), Error> {
         let path = self.path(name);
         if !path.exists() {
             return Ok(());
@@ -129,23 +147,49 @@ impl RunFolder {
             let mut kept = String::new();
             for line in std::fs::read_to_string(&path)?.lines() {
                 // A line that was cut by whatever ended the run is no JSON.
-                let row = serde_json::from_str(line);
-                if row.is_ok_and(|row| keeps(&row)) {
-                    kept.push_str(line);
-                    kept.push('\n');
+                match serde_json::from_str(line) {
+                    Ok(row) if !gone(&row) => {
+                        kept.push_str(line);
+                        kept.push('\n');
+                    }
+                    _ => break,
                 }
             }
-            let beside = self.path(&format!("{name}.tmp"));
-            std::fs::write(&beside, kept)?;
-            std::fs::rename(&beside, &path)
+            replace(&path, kept.as_bytes())
         };
         rewritten().map_err(|error| self.write_error("results", name, error))
     }
 
-    /// The evaluations that an interrupted run left.
-    pub fn evaluations(&self) -> Vec<StageEvaluation> {
-        let text = std::fs::read_to_string(self.path(EVALUATIONS)).unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or_default()
+    /// Has the system write the rows so far to the disk: a checkpoint without them would leave a
+    /// gap where the machine is ended.
+    ///
+    /// # Errors
+    /// The disk is full or fails.
+    pub fn sync(&self) -> std::io::Result<()> {
+        for name in ["metrics.jsonl", "completions.jsonl", "costs.jsonl"] {
+            match std::fs::File::open(self.path(name)) {
+                Ok(file) => file.sync_all()?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The evaluations that an interrupted run left in a folder.
+    pub fn evaluations(folder: &Path) -> Vec<StageEvaluation> {
+        let text = std::fs::read_to_string(folder.join(EVALUATIONS)).unwrap_or_default();
+        let value = serde_json::from_str(&text).unwrap_or_default();
+        serde_json::from_value(from_exact(value)).unwrap_or_default()
+    }
+
+    /// Keeps the evaluations so far, for a run that goes on.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn keep_evaluations(&self, evaluations: &[StageEvaluation]) -> Result<(), Error> {
+        let value = serde_json::to_value(evaluations).expect("results are plain data");
+        self.json(EVALUATIONS, &exact(value))
     }
 
     /// A file of the run; the folder itself for an empty name.
@@ -172,9 +216,7 @@ impl RunFolder {
     pub fn json(&self, name: &str, value: &impl Serialize) -> Result<(), Error> {
         let mut text = serde_json::to_string_pretty(value).expect("results are plain data");
         text.push('\n');
-        let beside = self.path(&format!("{name}.tmp"));
-        std::fs::write(&beside, text)
-            .and_then(|()| std::fs::rename(&beside, self.path(name)))
+        replace(&self.path(name), text.as_bytes())
             .map_err(|error| self.write_error("result", name, error))
     }
 
@@ -253,5 +295,71 @@ impl RunFolder {
             .open(self.path(name))
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| self.write_error("results", name, error))
+    }
+}
+
+/// Writes a file beside its place, to the disk, and renames it there.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = path.with_extension("tmp");
+    let written = std::fs::File::create(&beside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written {
+        let _ = std::fs::remove_file(&beside);
+        return Err(error);
+    }
+    std::fs::rename(&beside, path)
+}
+
+/// Key of an object that stands for a number.
+const NUMBER: &str = "number";
+
+/// The value with its fractions as text: the JSON reader's may differ from what was written in
+/// the last bit, and with it what a run that goes on reports.
+fn exact(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => serde_json::json!({
+            NUMBER: format!("{:?}", number.as_f64().unwrap_or(f64::NAN)),
+        }),
+        Value::Array(all) => all.into_iter().map(exact).collect(),
+        Value::Object(all) => {
+            let all = all.into_iter().map(|(key, value)| (key, exact(value)));
+            Value::Object(all.collect())
+        }
+        other => other,
+    }
+}
+
+/// What [`exact`] was made of.
+fn from_exact(value: Value) -> Value {
+    match value {
+        Value::Array(all) => all.into_iter().map(from_exact).collect(),
+        Value::Object(all) => {
+            let text = all.get(NUMBER).filter(|_| all.len() == 1);
+            if let Some(number) = text.and_then(|text| text.as_str()?.parse::<f64>().ok()) {
+                return number.into();
+            }
+            let all = all.into_iter().map(|(key, value)| (key, from_exact(value)));
+            Value::Object(all.collect())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Stream};
+
+    // Would catch a number that comes back as its neighbour, as some do from the JSON reader.
+    #[test]
+    fn numbers_come_back_bit_by_bit() {
+        let mut rng = Stream::new(3, Purpose::Split, 0, 0);
+        let numbers: Vec<f64> = (0..2000).map(|_| rng.uniform() / 3.0).collect();
+        let value = serde_json::json!({ "mean": numbers, "count": 3, "name": null });
+        let text = exact(value.clone()).to_string();
+        let read = serde_json::from_str(&text).expect("it is JSON");
+        assert_eq!(from_exact(read), value);
     }
 }

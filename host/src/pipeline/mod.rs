@@ -8,9 +8,11 @@
 
 mod canaries;
 mod completions;
+mod disk;
 mod encoder;
 mod examples;
 mod folder;
+mod held_out;
 mod human;
 mod memory;
 mod on_policy;
@@ -19,6 +21,7 @@ mod policy;
 mod preflight;
 mod programs;
 pub mod replay;
+mod resume;
 pub mod reward_model;
 mod samples;
 
@@ -36,7 +39,7 @@ use crate::evaluate::{self, MetricResult};
 use crate::models::{CausalLm, Model};
 use crate::plugin::{self, Metric, Runtime, Spec};
 use crate::random::{Purpose, Stream};
-use crate::report::manifest::{Machine, Manifest};
+use crate::report::manifest::{DataPin, Machine, Manifest};
 use crate::report::{PreferenceSummary, StageEvaluation, Summary, TargetResult};
 use crate::reward::LearnedReward;
 use crate::tracking::{All, Shared, Tracker};
@@ -48,6 +51,7 @@ pub use encoder::{EncoderChoice, TokenEncoder};
 use examples::Examples;
 pub use examples::has_files;
 pub use folder::{RunFolder, unused_folder};
+use held_out::HeldOut;
 use human::Human;
 pub use plugins::Plugins;
 pub use policy::{Policy, Source, device};
@@ -132,7 +136,9 @@ pub enum Error {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("interrupted; what was done lies in `{folder}`")]
+    #[error(
+        "interrupted; what was done lies in `{folder}`\nhint: the same command with --resume goes on with it"
+    )]
     Interrupted { folder: PathBuf },
 }
 
@@ -206,6 +212,19 @@ pub struct Plan {
     /// Where the reward model comes from.
     human: Human,
     canaries: Canaries,
+    /// The data files, by what is in them.
+    data: Vec<DataPin>,
+}
+
+/// Adds to a checkpoint what it holds besides the model. The run's own rows up to it are on the
+/// disk by then.
+fn add_extras(
+    folder: &RunFolder,
+    tokenizer: &tokenizer::Tokenizer,
+    checkpoint: &Path,
+) -> std::io::Result<()> {
+    folder.sync()?;
+    tokenizer.save(checkpoint)
 }
 
 impl Plan {
@@ -214,6 +233,7 @@ impl Plan {
     /// # Errors
     /// The first thing that is wrong, before any model is loaded.
     pub fn prepare(mut config: Config, specs: &[Spec], layers: &Layers) -> Result<Self, Error> {
+        disk::check_writable(&config.run_folder())?;
         let device = device(config.model.device)?;
         let runtime = Runtime::of_user()?;
         let mut plugins = Plugins::load(&runtime, &config, specs)?;
@@ -237,6 +257,7 @@ impl Plan {
         let adapters = adapters.as_ref();
         let examples = Examples::gather(&config, adapters.filter(|_| has_files))?;
         let canaries = Canaries::read(&config, adapters, &examples.tasks())?;
+        let data = examples::pins(&config)?;
         let source = Source::of(&config.model.base_model_name)?;
         let weights = source.weights(&config.model)?;
         let human = Human::of(&config, examples.feedback.is_some());
@@ -279,11 +300,30 @@ impl Plan {
             plugins,
             human,
             canaries,
+            data,
         };
         if plan.human == Human::Feedback && plan.samples() {
             human::check(&plan.config)?;
         }
         Ok(plan)
+    }
+
+    /// Checks what the run meets on the disk: earlier results, the run that it goes on with, and
+    /// room for what it will write. What a person should know is returned.
+    ///
+    /// # Errors
+    /// It can't begin there.
+    pub fn check_folder(&self, start: &Start) -> Result<Vec<String>, Error> {
+        let path = self.config.run_folder();
+        let told = match start {
+            Start::Resume(_) => self.check_continued(&path)?,
+            Start::New | Start::Overwrite => {
+                RunFolder::check(&path, *start == Start::Overwrite)?;
+                Vec::new()
+            }
+        };
+        self.check_disk()?;
+        Ok(told)
     }
 
     /// Whether responses are sampled and rewarded.
@@ -339,6 +379,7 @@ impl Plan {
             format!("weights    {}", self.describe_weights()),
             format!("device     {}", device_name(&self.device)),
             format!("memory     {}", self.describe_memory()),
+            format!("disk       {}", self.describe_disk()),
         ];
         lines.extend(self.describe_files());
         lines.extend(
@@ -484,10 +525,8 @@ impl Plan {
         console: Box<dyn Tracker>,
         interrupt: &AtomicBool,
     ) -> Result<Summary, Error> {
+        let told = self.check_folder(&start)?;
         let path = self.config.run_folder();
-        if !matches!(start, Start::Resume(_)) {
-            RunFolder::check(&path, matches!(start, Start::Overwrite))?;
-        }
         // What was warmed up is not warmed up again.
         let warmed = path.join(WARMED_UP);
         let resumes = matches!(start, Start::Resume(_)) && warmed.join("config.json").is_file();
@@ -501,9 +540,14 @@ impl Plan {
             Start::Resume(checkpoint) => checkpoint,
             Start::New | Start::Overwrite => None,
         };
+        let mut evaluations = Vec::new();
         let folder = if resumes || checkpoint.is_some() {
             let step = checkpoint.as_deref().map_or(0, checkpoint_step);
-            RunFolder::reopen(&path, self.training_stage(), step)?
+            evaluations = RunFolder::evaluations(&path);
+            // A run that had reached its end is judged again.
+            let last = format!("after {}", self.method.name());
+            evaluations.retain(|done| done.stage != last);
+            RunFolder::reopen(&path, self.training_stage(), step, &evaluations)?
         } else {
             // Of a run that was here, nothing may be taken for this one's.
             for made in [WARMED_UP, human::FOLDER] {
@@ -514,11 +558,9 @@ impl Plan {
         };
         folder.json("config.json", &self.config)?;
         folder.write_rows("tasks.jsonl", self.task_rows())?;
+        // Whoever goes on with the run has to know what it was begun with.
+        folder.json("manifest.json", &self.manifest(&[]))?;
         let trackers = folder.trackers(&self.config, self.training_stage())?;
-        let mut evaluations = folder.evaluations();
-        // A run that had reached its end is judged again.
-        let last = format!("after {}", self.method.name());
-        evaluations.retain(|done| done.stage != last);
         let mut run = Run {
             plan: &self,
             folder: &folder,
@@ -533,10 +575,15 @@ impl Plan {
             seconds: Vec::new(),
             warnings: Vec::new(),
         };
+        for difference in told {
+            run.tracker
+                .warn(&format!("going on otherwise: {difference}"));
+        }
         let outcome = run.stages();
-        // Where the time went is worth knowing of a run that failed, too.
-        folder.json("manifest.json", &run.manifest())?;
+        // Where the time went is worth knowing of a run that failed, too; but not more than why.
+        let manifest = folder.json("manifest.json", &self.manifest(&run.seconds));
         let summary = outcome?;
+        manifest?;
         folder.json("summary.json", &summary)?;
         run.tracker.finish(&summary.results());
         // The results are there without it, and `rlhf report` makes it again.
@@ -755,7 +802,7 @@ impl Run<'_> {
                 tasks: ids.len(),
                 metrics,
             });
-            run.folder.json(folder::EVALUATIONS, &run.evaluations)
+            run.folder.keep_evaluations(&run.evaluations)
         })
     }
 
@@ -806,13 +853,17 @@ impl Run<'_> {
                 training = config.training.clone();
             }
             let Policy { model, tokenizer } = &mut run.policy;
-            let extras = |folder: &Path| tokenizer.save(folder);
+            let tokenizer = &*tokenizer;
+            let own = run.folder;
+            let extras = |checkpoint: &Path| add_extras(own, tokenizer, checkpoint);
+            let held_out = HeldOut::of(run.plan, tokenizer)?;
             let folder = run.folder.path("");
             // A warm-up is not gone on with: it is short, and what follows has checkpoints.
             let checkpoints = (run.plan.method == Method::Sft).then(|| trainer::Checkpoints {
                 folder: &folder,
                 resume: run.resume.clone(),
                 extras: &extras,
+                judge: held_out.as_ref().map(|held_out| held_out as _),
             });
             let outcome = trainer::sft::train(
                 model,
@@ -841,6 +892,10 @@ impl Run<'_> {
         self.timed("dpo", |run| {
             let config = &run.plan.config;
             let Policy { model, tokenizer } = &mut run.policy;
+            let tokenizer = &*tokenizer;
+            let own = run.folder;
+            let extras = |checkpoint: &Path| add_extras(own, tokenizer, checkpoint);
+            let held_out_tasks = HeldOut::of(run.plan, tokenizer)?;
             let cache = plugin::engine::cache_folder()
                 .filter(|_| config.dpo.cache_reference)
                 .map(|components| components.with_file_name("reference-logprobs"));
@@ -857,7 +912,8 @@ impl Run<'_> {
                     checkpoints: Some(trainer::Checkpoints {
                         folder: &run.folder.path(""),
                         resume: run.resume.clone(),
-                        extras: &|folder| tokenizer.save(folder),
+                        extras: &extras,
+                        judge: held_out_tasks.as_ref().map(|tasks| tasks as _),
                     }),
                 },
                 cache.as_deref(),
@@ -878,7 +934,8 @@ impl Run<'_> {
     /// follows needs no gradients, so their memory is given back.
     fn after_training(&mut self, interrupted: bool) -> Result<(), Error> {
         self.policy.model.freeze();
-        if interrupted {
+        // A checkpoint has it already, but for a warm-up, which has none.
+        if interrupted && trainer::checkpoint::all(&self.folder.path("")).is_empty() {
             self.policy.save(&self.folder.path("interrupted"))?;
         }
         self.go_on()
@@ -926,26 +983,27 @@ impl Run<'_> {
         self.tracker.warn(&message);
         self.warnings.push(message);
     }
+}
 
-    fn manifest(&self) -> Manifest {
+impl Plan {
+    fn manifest(&self, seconds: &[(String, f64)]) -> Manifest {
         Manifest {
             rlhf: env!("CARGO_PKG_VERSION"),
             wasmtime: plugin::engine::VERSION,
-            seed: self.plan.config.seed,
+            seed: self.config.seed,
             command: std::env::args().collect(),
             machine: Machine {
                 os: std::env::consts::OS,
                 architecture: std::env::consts::ARCH,
                 cores: std::thread::available_parallelism().map_or(1, usize::from),
-                device: device_name(&self.plan.device),
+                device: device_name(&self.device),
             },
-            plugins: self.plan.plugins.pins.clone(),
-            seconds: self.seconds.clone(),
+            plugins: self.plugins.pins.clone(),
+            data: self.data.clone(),
+            seconds: seconds.to_vec(),
         }
     }
-}
 
-impl Plan {
     /// Each metric against its target, as the last evaluation found it.
     fn targets(&self, results: &[MetricResult]) -> Vec<TargetResult> {
         self.config

@@ -4,13 +4,16 @@
 //! come from the policy that has learned from this batch, and while a batch is sampled every core
 //! is busy, as it is when plugins and sandbox workers score it.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::completions::Hashes;
 use super::folder::RunFolder;
+use super::held_out::HeldOut;
 use super::policy::Policy;
 use super::samples::{Judge, curves};
-use super::{Error, Run};
+use super::{Error, Run, add_extras};
 use crate::config::Method;
 use crate::data::Task;
 use crate::report::RolloutSummary;
@@ -101,6 +104,11 @@ impl Run<'_> {
             let tasks = &plan.examples.train_tasks;
             let prompts = run.prompts(tasks)?;
             let Policy { model, tokenizer } = &mut run.policy;
+            let tokenizer = &*tokenizer;
+            let held_out = HeldOut::of(plan, tokenizer)?;
+            let path = run.folder.path("");
+            let own = run.folder;
+            let extras = |checkpoint: &Path| add_extras(own, tokenizer, checkpoint);
             let mut scoring = Scoring {
                 judge: Judge {
                     plan,
@@ -127,9 +135,10 @@ impl Run<'_> {
                 interrupt: run.interrupt,
                 tracker: &mut run.tracker,
                 checkpoints: Some(trainer::Checkpoints {
-                    folder: &run.folder.path(""),
+                    folder: &path,
                     resume: run.resume.clone(),
-                    extras: &|folder| tokenizer.save(folder),
+                    extras: &extras,
+                    judge: held_out.as_ref().map(|held_out| held_out as _),
                 }),
             };
             let (scoring, training) = (&mut scoring, &mut training);

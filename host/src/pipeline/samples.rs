@@ -116,22 +116,7 @@ impl Run<'_> {
     }
 
     pub(super) fn prompts(&self, tasks: &[Task]) -> Result<Vec<Vec<u32>>, Error> {
-        let config = &self.plan.config;
-        // A prompt as long as the context would leave no room for an answer.
-        let room = config
-            .training
-            .max_length
-            .max(config.generation.max_new_tokens + 1);
-        tasks
-            .iter()
-            .map(|task| {
-                let mut ids = self.policy.tokenizer.encode(&task.prompt)?;
-                if ids.len() > room {
-                    ids.drain(..ids.len() - room);
-                }
-                Ok(ids)
-            })
-            .collect()
+        prompts(self.plan, &self.policy.tokenizer, tasks)
     }
 
     fn generate(
@@ -185,6 +170,30 @@ impl Run<'_> {
     }
 }
 
+/// The tokens of each task's prompt.
+pub(super) fn prompts(
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+    tasks: &[Task],
+) -> Result<Vec<Vec<u32>>, Error> {
+    let config = &plan.config;
+    // A prompt as long as the context would leave no room for an answer.
+    let room = config
+        .training
+        .max_length
+        .max(config.generation.max_new_tokens + 1);
+    tasks
+        .iter()
+        .map(|task| {
+            let mut ids = tokenizer.encode(&task.prompt)?;
+            if ids.len() > room {
+                ids.drain(..ids.len() - room);
+            }
+            Ok(ids)
+        })
+        .collect()
+}
+
 /// Says what responses are worth.
 pub(super) struct Judge<'a> {
     pub plan: &'a Plan,
@@ -194,7 +203,7 @@ pub(super) struct Judge<'a> {
 
 impl Judge<'_> {
     /// A response as metrics see it.
-    fn sample(&self, task: &Task, response: &Response) -> Sample {
+    pub fn sample(&self, task: &Task, response: &Response) -> Sample {
         Sample {
             id: format!("{}/{}", task.id, response.sample),
             prompt: task.prompt.clone(),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::plugin::{Component, Limits, Spec, grants};
+use crate::plugin::{Component, Limits, OnFailure, Spec, grants};
 
 /// Versions, hashes, machine and times of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -15,6 +15,8 @@ pub struct Manifest {
     pub command: Vec<String>,
     pub machine: Machine,
     pub plugins: Vec<PluginPin>,
+    /// The files that the run learns from and is judged by.
+    pub data: Vec<DataPin>,
     /// Seconds each stage took.
     pub seconds: Vec<(String, f64)>,
 }
@@ -25,6 +27,15 @@ pub struct Machine {
     pub architecture: &'static str,
     pub cores: usize,
     pub device: String,
+}
+
+/// A data file pinned by what is in it.
+#[derive(Clone, Debug, Serialize)]
+pub struct DataPin {
+    /// The key that names it: `data.train_data_path`.
+    pub key: &'static str,
+    pub path: String,
+    pub sha256: String,
 }
 
 /// A plugin pinned by the bytes that ran.
@@ -38,6 +49,11 @@ pub struct PluginPin {
     /// What it asked for and was granted.
     pub grants: Vec<String>,
     pub limits: Limits,
+    /// Its options, one JSON object.
+    pub config: String,
+    /// Its weight in the reward, where it was given one.
+    pub weight: Option<f64>,
+    pub on_failure: String,
     /// Score signature of a metric.
     pub signature: Option<String>,
 }
@@ -59,6 +75,13 @@ impl PluginPin {
                 .filter(|grant| asked.iter().any(|name| grant.starts_with(name)))
                 .collect(),
             limits: spec.limits.clone(),
+            config: spec.config.clone(),
+            weight: spec.weight,
+            on_failure: match spec.on_failure {
+                OnFailure::Abstain => "abstain".to_owned(),
+                OnFailure::Abort => "abort".to_owned(),
+                OnFailure::Penalty(penalty) => format!("penalty:{penalty}"),
+            },
             signature,
         }
     }

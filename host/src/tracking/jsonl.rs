@@ -1,36 +1,79 @@
-//! `metrics.jsonl`: one JSON object a line, flushed as it is written.
+//! `metrics.jsonl`: one JSON object a line, written as it is told.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::Tracker;
 
-/// Writes every number of the run.
-pub struct Jsonl {
-    out: BufWriter<File>,
+/// Writes every number of the run, once.
+pub struct Jsonl<W: Write = File> {
+    out: W,
     stage: String,
+    /// What a run that is gone on with had written already, and does again.
+    known: HashSet<String>,
+    /// What could not be written yet.
+    pending: Vec<u8>,
     broken: bool,
 }
 
 impl Jsonl {
-    /// Writes behind what is in the file, which is made where there is none.
+    /// Writes behind what is in the file, which is made where there is none. A row whose stage,
+    /// step and tags are there already is not written again.
     ///
     /// # Errors
-    /// The file can't be opened.
-    pub fn append(path: &Path) -> std::io::Result<Self> {
-        let file = File::options().create(true).append(true).open(path)?;
-        Ok(Self {
-            out: BufWriter::new(file),
-            stage: String::new(),
-            broken: false,
-        })
+    /// The file can't be opened or read.
+    pub fn append(path: &Path) -> io::Result<Self> {
+        let out = File::options().create(true).append(true).open(path)?;
+        let text = std::fs::read_to_string(path)?;
+        let rows = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let mut this = Self::to(out);
+        this.known = rows.map(|row| key(&row)).collect();
+        Ok(this)
     }
 }
 
-impl Tracker for Jsonl {
+impl<W: Write> Jsonl<W> {
+    /// Writes to anything.
+    pub fn to(out: W) -> Self {
+        Self {
+            out,
+            stage: String::new(),
+            known: HashSet::new(),
+            pending: Vec::new(),
+            broken: false,
+        }
+    }
+
+    /// Writes what is pending, as far as it goes.
+    fn write(&mut self) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            match self.out.write(&self.pending) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => drop(self.pending.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.flush()
+    }
+}
+
+/// What tells the rows of a run apart: stage, step and tags.
+fn key(row: &Map<String, Value>) -> String {
+    let values = row.iter().map(|(tag, value)| match tag.as_str() {
+        "stage" | "step" => format!("{tag} {value}"),
+        tag => tag.to_owned(),
+    });
+    values.collect::<Vec<_>>().join("\n")
+}
+
+impl<W: Write> Tracker for Jsonl<W> {
     fn stage(&mut self, name: &str, _total: u64, _unit: &str) {
         name.clone_into(&mut self.stage);
     }
@@ -46,18 +89,109 @@ impl Tracker for Jsonl {
             let value = serde_json::Number::from_f64(*value).map_or(Value::Null, Value::Number);
             line.insert((*tag).to_owned(), value);
         }
-        let written = serde_json::to_writer(&mut self.out, &line)
-            .map_err(std::io::Error::from)
-            .and_then(|()| self.out.write_all(b"\n"))
-            .and_then(|()| self.out.flush());
-        // A full disk must not end the training; say it once.
-        if let Err(error) = written
-            && !self.broken
-        {
-            self.broken = true;
-            tracing::error!("metrics.jsonl can no longer be written: {error}");
+        if !self.known.is_empty() && self.known.contains(&key(&line)) {
+            return;
+        }
+        self.pending
+            .extend(Value::Object(line).to_string().into_bytes());
+        self.pending.push(b'\n');
+        // A full disk must not end the training: rows wait until there is room. Say it once.
+        match self.write() {
+            Ok(()) if self.broken => {
+                self.broken = false;
+                tracing::warn!("metrics.jsonl can be written again, and nothing of it is lost");
+            }
+            Err(error) if !self.broken => {
+                self.broken = true;
+                tracing::error!("metrics.jsonl can't be written, and waits for room: {error}");
+            }
+            _ => {}
         }
     }
 
     fn warn(&mut self, _message: &str) {}
+}
+
+impl<W: Write> Drop for Jsonl<W> {
+    fn drop(&mut self) {
+        if let Err(error) = self.write() {
+            let rows = self.pending.iter().filter(|byte| **byte == b'\n').count();
+            tracing::error!("metrics.jsonl lacks its last {rows} rows: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    /// A disk with room for so many bytes more.
+    #[derive(Clone, Default)]
+    struct Disk(Rc<RefCell<(Vec<u8>, usize)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (written, room) = &mut *self.0.borrow_mut();
+            let count = bytes.len().min(*room);
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            written.extend(&bytes[..count]);
+            *room -= count;
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    // Would catch rows that a full disk loses, or writes twice or cut once there is room again.
+    #[test]
+    fn rows_wait_for_room() {
+        let disk = Disk::default();
+        let mut jsonl = Jsonl::to(disk.clone());
+        jsonl.stage("dpo", 9, "steps");
+        let mut expected = String::new();
+        for (step, room) in (1..).zip([1000, 10, 0, 5, 0, 1000]) {
+            disk.0.borrow_mut().1 = room;
+            jsonl.log(step, &[("loss", 0.5)]);
+            expected += &format!("{{\"stage\":\"dpo\",\"step\":{step},\"loss\":0.5}}\n");
+        }
+        assert_eq!(String::from_utf8_lossy(&disk.0.borrow().0), expected);
+    }
+
+    // Would catch a step that a run which is gone on with writes a second time, and one that it
+    // takes for another.
+    #[test]
+    fn rows_that_are_there_are_not_written_again() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("metrics.jsonl");
+        let rows = [
+            ("reference", 0, "eval/loss", 0.7),
+            ("dpo", 1, "loss", f64::NAN),
+            ("dpo", 2, "loss", 0.5),
+            ("dpo", 2, "eval/loss", 0.4),
+        ];
+        for end in [2, 4, 4] {
+            let mut jsonl = Jsonl::append(&path).expect("opens");
+            for (stage, step, tag, value) in &rows[..end] {
+                jsonl.stage(stage, 2, "steps");
+                jsonl.log(*step, &[(tag, *value)]);
+            }
+        }
+        let text = std::fs::read_to_string(&path).expect("reads");
+        let found: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            found,
+            [
+                "{\"stage\":\"reference\",\"step\":0,\"eval/loss\":0.7}",
+                "{\"stage\":\"dpo\",\"step\":1,\"loss\":null}",
+                "{\"stage\":\"dpo\",\"step\":2,\"loss\":0.5}",
+                "{\"stage\":\"dpo\",\"step\":2,\"eval/loss\":0.4}",
+            ]
+        );
+    }
 }

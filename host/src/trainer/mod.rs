@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::training::Training;
-use crate::models::{Model, weights};
+use crate::models::{CausalLm, Model, weights};
 use crate::random::{Purpose, Stream};
 use crate::tracking::Tracker;
-use checkpoint::State;
+use checkpoint::{Keeper, State};
 use loss_scale::LossScale;
 use optimizer::{AdamW, LearningRate};
 
@@ -52,6 +52,20 @@ pub enum Error {
         step: u64,
         reason: String,
     },
+    #[error(
+        "{trainer}: `training.metric_for_best_model` is `{metric}`, which nothing has; there are {known}"
+    )]
+    NoSuchMetric {
+        trainer: &'static str,
+        metric: String,
+        known: String,
+    },
+    #[error("{trainer}: the held-out number `{metric}`: {reason}")]
+    NotJudged {
+        trainer: &'static str,
+        metric: String,
+        reason: String,
+    },
     #[error("checkpoint `{}` belongs to another run: {message}", .folder.display())]
     OtherRun { folder: PathBuf, message: String },
     #[error("checkpoint `{}`: {message}", .folder.display())]
@@ -75,8 +89,15 @@ impl Error {
             Self::OtherRun { .. } => Some(
                 "resume with the settings, data and seed that the checkpoint was made with".into(),
             ),
+            Self::BrokenCheckpoint { .. } => Some(
+                "`--resume auto` takes the newest checkpoint that is whole; an earlier one can be named"
+                    .into(),
+            ),
+            Self::NoSuchMetric { .. } => {
+                Some("names are those of `metrics.jsonl`; see --metric-for-best-model".into())
+            }
             Self::Weights(error) => error.hint(),
-            Self::NoExamples { .. } | Self::BrokenCheckpoint { .. } | Self::Tensor { .. } => None,
+            Self::NoExamples { .. } | Self::NotJudged { .. } | Self::Tensor { .. } => None,
         }
     }
 }
@@ -109,6 +130,27 @@ pub struct Checkpoints<'a> {
     pub resume: Option<PathBuf>,
     /// Adds files to each checkpoint (the tokenizer's), so that it is a whole model folder.
     pub extras: &'a dyn Fn(&Path) -> io::Result<()>,
+    /// Judges the policy on what it is not trained on, where that decides which checkpoint is
+    /// the best.
+    pub judge: Option<&'a dyn Judge>,
+}
+
+/// Finds a number of the policy on held-out examples that the trainer knows nothing of.
+pub trait Judge {
+    /// Its name, under which `training.metric_for_best_model` has it.
+    fn tag(&self) -> &str;
+
+    /// The number.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn judge(&self, policy: &dyn CausalLm) -> Result<f64, String>;
+}
+
+/// Optimizer steps of a training over `examples`, of which each step takes `per_step`; for PPO,
+/// GRPO and RLOO, batches of responses.
+pub fn steps(examples: usize, per_step: usize, training: &Training) -> u64 {
+    Plan::of(examples, per_step.max(1), training, 0).steps
 }
 
 /// How a training ended.
@@ -153,6 +195,26 @@ trait Task {
     /// Multiplies the gradients that follow: with half-precision activations small ones would
     /// become zero.
     fn set_loss_scale(model: &mut Self::Model, scale: f32);
+
+    /// Numbers on held-out examples that [`Task::held_out`] can find.
+    fn held_out_tags(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Numbers on held-out examples under their tags, `eval/…`.
+    fn held_out(&self, _model: &Self::Model) -> Result<Vec<(&'static str, f64)>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// The model, where somebody else can judge it.
+    fn policy(_model: &Self::Model) -> Option<&dyn CausalLm> {
+        None
+    }
+}
+
+/// What decides which checkpoint is the best, as far as the trainer doesn't know it itself.
+fn judged<'a>(run: &Run<'a>) -> Option<&'a dyn Judge> {
+    run.checkpoints.as_ref().and_then(|c| c.judge)
 }
 
 /// Numbers of one step, summed over its micro-batches.
@@ -251,6 +313,10 @@ fn train_scaled<T: Task>(
     let schedule = LearningRate::new(training, plan.steps);
     let fingerprint =
         checkpoint::Fingerprint::new(T::NAME, task.len(), plan.steps, run.seed, training, model);
+    let mut held_out: Vec<&str> = task.held_out_tags().to_vec();
+    held_out.extend(judged(run).map(Judge::tag));
+    let keeps = run.checkpoints.is_some();
+    let mut keeper = Keeper::new(training, T::NAME, plan.steps, keeps, &held_out)?;
     let mut state = State {
         step: 0,
         tokens: 0,
@@ -261,18 +327,12 @@ fn train_scaled<T: Task>(
     let mut optimizer =
         AdamW::new(model, training).map_err(doing("making room for the optimizer"))?;
     if let Some(folder) = run.checkpoints.as_ref().and_then(|c| c.resume.clone()) {
-        state = checkpoint::load(&folder, model, &mut optimizer, &fingerprint)?;
+        let kept;
+        (state, kept) = checkpoint::load(&folder, model, &mut optimizer, &fingerprint)?;
+        run.resume_keeping(&mut keeper, state.step, &kept);
     }
     run.tracker.stage(T::STAGE, plan.steps, "steps");
     run.tracker.progress(state.step);
-    let mut saved = state.step;
-    let mut save = |model: &T::Model, optimizer: &AdamW, state: &State| match &run.checkpoints {
-        Some(checkpoints) if saved != state.step => {
-            saved = state.step;
-            checkpoint::save(checkpoints, model, optimizer, state, &fingerprint)
-        }
-        _ => Ok(()),
-    };
     let mut interrupted = false;
     while state.step < plan.steps {
         if run.interrupt.load(Ordering::Relaxed) {
@@ -329,12 +389,20 @@ fn train_scaled<T: Task>(
         }
         run.tracker.log(state.step, &values);
         run.tracker.progress(state.step);
-        if training.save_steps > 0 && state.step.is_multiple_of(training.save_steps as u64) {
-            save(model, &optimizer, &state)?;
+        keeper.observe(T::NAME, &values)?;
+        if keeper.is_due(state.step) {
+            let last = state.step == plan.steps;
+            let number = held_out_number(task, model, &keeper, run, (state.step, last))?;
+            keeper.compare(state.step, number);
+            save(run, &mut keeper, model, &optimizer, &state, &fingerprint)?;
         }
     }
     T::set_loss_scale(model, 1.0);
-    save(model, &optimizer, &state)?;
+    // Where it was interrupted; nothing is compared, since the uninterrupted run has none here.
+    save(run, &mut keeper, model, &optimizer, &state, &fingerprint)?;
+    if let Some(best) = run.best_to_load(&keeper, state.step, interrupted) {
+        checkpoint::restore_best(&best, model)?;
+    }
     Ok(Outcome {
         steps: state.step,
         interrupted,
@@ -342,6 +410,89 @@ fn train_scaled<T: Task>(
         tokens: state.tokens,
         skipped: state.loss_scale.map_or(0, |s| s.skipped),
     })
+}
+
+/// Writes a checkpoint where there is none of this step yet.
+fn save<M: Model + ?Sized>(
+    run: &mut Run,
+    keeper: &mut Keeper,
+    model: &M,
+    optimizer: &AdamW,
+    state: &State,
+    fingerprint: &checkpoint::Fingerprint,
+) -> Result<(), Error> {
+    if !keeper.is_unsaved(state.step) {
+        return Ok(());
+    }
+    let Some(checkpoints) = &run.checkpoints else {
+        return Ok(());
+    };
+    let told = checkpoint::save(checkpoints, keeper, model, optimizer, state, fingerprint)?;
+    told.iter().for_each(|message| run.tracker.warn(message));
+    Ok(())
+}
+
+/// The held-out number that decides which checkpoint is the best, logged with its neighbours; but
+/// for those of the last step, which whoever trains logs at the end.
+fn held_out_number<T: Task>(
+    task: &T,
+    model: &T::Model,
+    keeper: &Keeper,
+    run: &mut Run,
+    (step, last): (u64, bool),
+) -> Result<Option<f64>, Error> {
+    let Some(tag) = keeper.wants_held_out() else {
+        return Ok(None);
+    };
+    if task.held_out_tags().contains(&tag) {
+        let found = task.held_out(model)?;
+        if !last {
+            run.tracker.log(step, &found);
+        }
+        let number = found
+            .iter()
+            .find(|(t, _)| t.strip_prefix("eval/") == Some(tag));
+        return Ok(number.map(|(_, number)| *number));
+    }
+    run.judge(T::NAME, T::policy(model), step)
+}
+
+impl Run<'_> {
+    /// Asks whoever judges the policy, and logs the answer.
+    fn judge(
+        &mut self,
+        trainer: &'static str,
+        policy: Option<&dyn CausalLm>,
+        step: u64,
+    ) -> Result<Option<f64>, Error> {
+        let (Some(judge), Some(policy)) = (judged(self), policy) else {
+            return Ok(None);
+        };
+        let number = judge.judge(policy).map_err(|reason| Error::NotJudged {
+            trainer,
+            metric: judge.tag().to_owned(),
+            reason,
+        })?;
+        let tag = format!("eval/{}", judge.tag());
+        self.tracker.log(step, &[(&tag, number)]);
+        Ok(Some(number))
+    }
+
+    /// Has a keeper go on from what a checkpoint says of it.
+    fn resume_keeping(&mut self, keeper: &mut Keeper, step: u64, state: &serde_json::Value) {
+        let Some(checkpoints) = &self.checkpoints else {
+            return;
+        };
+        if let Some(message) = keeper.resume(checkpoints.folder, step, state) {
+            self.tracker.warn(&message);
+        }
+    }
+
+    /// The checkpoint whose weights a training ends with, where they are not those at hand.
+    fn best_to_load(&self, keeper: &Keeper, step: u64, interrupted: bool) -> Option<PathBuf> {
+        let checkpoints = self.checkpoints.as_ref().filter(|_| !interrupted)?;
+        keeper.best_to_load(checkpoints.folder, step)
+    }
 }
 
 fn one_step<T: Task>(
@@ -376,6 +527,9 @@ fn one_step<T: Task>(
 }
 
 #[cfg(test)]
+mod equal;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::dpo::Dpo;
@@ -384,7 +538,7 @@ mod tests {
     use crate::models::{LanguageModel, LlamaConfig, Model};
     use candle_core::Device;
 
-    fn model() -> LanguageModel {
+    pub(super) fn model() -> LanguageModel {
         let config = LlamaConfig {
             vocab_size: 40,
             hidden_size: 32,
@@ -405,19 +559,19 @@ mod tests {
     }
 
     /// Copy the last prompt token twice.
-    fn demonstrations() -> Vec<Demonstration> {
+    pub(super) fn demonstrations() -> Vec<Demonstration> {
         let one =
             |i: u32| Demonstration::new(&[3, 4 + i * 7 % 30, 4 + i], &[4 + i, 4 + i], Some(2), 16);
         (0..22).map(|i| one(i).expect("fits")).collect()
     }
 
     /// Prefer two tokens to one other, whatever the prompt.
-    fn preferences() -> Vec<Pair> {
+    pub(super) fn preferences() -> Vec<Pair> {
         let one = |i: u32| Pair::new(&[3, 4 + i], &[30, 31], &[32], Some(2), 16);
         (0..22).map(|i| one(i).expect("fits")).collect()
     }
 
-    fn training() -> Training {
+    pub(super) fn training() -> Training {
         Training {
             learning_rate: 1e-2,
             batch_size: 4,
@@ -428,15 +582,15 @@ mod tests {
     }
 
     /// Remembers what it hears, and raises the interrupt at a step.
-    struct Recorder<'a> {
-        losses: Vec<f64>,
+    pub(super) struct Recorder<'a> {
+        pub losses: Vec<f64>,
         tags: Vec<String>,
         interrupt: &'a AtomicBool,
         at: u64,
     }
 
     impl<'a> Recorder<'a> {
-        fn new(interrupt: &'a AtomicBool) -> Self {
+        pub fn new(interrupt: &'a AtomicBool) -> Self {
             Self {
                 losses: Vec::new(),
                 tags: Vec::new(),
@@ -464,7 +618,7 @@ mod tests {
         fn warn(&mut self, _message: &str) {}
     }
 
-    fn bits(model: &LanguageModel) -> Vec<u32> {
+    pub(super) fn bits(model: &LanguageModel) -> Vec<u32> {
         let values = |t: &candle_core::Tensor| {
             t.flatten_all()
                 .and_then(|t| t.to_vec1::<f32>())
@@ -580,6 +734,7 @@ mod tests {
                 folder: root.path(),
                 resume,
                 extras: &extras,
+                judge: None,
             })
         };
         let (first, _, outcome) = warm_up(&training(), checkpoints(None), 17);
@@ -633,6 +788,7 @@ mod tests {
                     folder: root.path(),
                     resume,
                     extras: &|_| Ok(()),
+                    judge: None,
                 }),
             };
             sft::train(&mut model, &demonstrations(), &training(), &mut run)?;
@@ -650,7 +806,10 @@ mod tests {
         assert_eq!([first, second].concat(), losses);
         assert_eq!(resumed, weights);
         let refused = run(Some(folder), u64::MAX, lora(0.1)).expect_err("refused");
-        assert!(refused.to_string().contains("lora is"), "{refused}");
+        assert!(
+            refused.to_string().contains("lora.dropout is 0.2 there"),
+            "{refused}"
+        );
     }
 
     // Would catch an overflow that is trained on, a scale that reaches the optimizer, and a
@@ -700,6 +859,7 @@ mod tests {
                 folder: root.path(),
                 resume,
                 extras: &|_| Ok(()),
+                judge: None,
             })
         };
         warm_up(&training(), checkpoints(None), 2);

@@ -42,6 +42,10 @@ impl<'a> Task for Supervised<'a> {
     fn set_loss_scale(model: &mut Self::Model, scale: f32) {
         model.set_loss_scale(scale);
     }
+
+    fn policy(model: &Self::Model) -> Option<&dyn CausalLm> {
+        Some(model)
+    }
 }
 
 /// Trains on demonstrations; the model keeps its gradients' room afterwards.

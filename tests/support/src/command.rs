@@ -116,12 +116,31 @@ impl Rlhf {
         self
     }
 
+    /// Has a shell start it: `script` gets the call as its arguments, `exec "$@"`.
+    #[must_use]
+    pub fn through(mut self, script: &str) -> Self {
+        let program = std::mem::replace(&mut self.program, "/bin/sh".into());
+        let shell = ["-c", script, "sh"].map(OsString::from);
+        let call = shell.into_iter().chain([program.into_os_string()]);
+        self.arguments.splice(0..0, call);
+        self
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
     /// It can't be started, or runs into the time limit.
     #[track_caller]
     pub fn run(self) -> Run {
+        self.start().wait()
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// It can't be started.
+    #[track_caller]
+    pub fn start(self) -> Running {
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
@@ -151,18 +170,93 @@ impl Rlhf {
         let stdin = self.stdin;
         // Who doesn't read its input closes the pipe: not our trouble.
         let writer = thread::spawn(move || drop(pipe.write_all(&stdin)));
-        let stdout = collect(child.stdout.take().expect("piped above"));
-        let stderr = collect(child.stderr.take().expect("piped above"));
-        let (status, peak_bytes) = wait(&mut child, start + self.timeout);
-        let stdout = stdout.join().expect("the reader doesn't panic");
-        let stderr = stderr.join().expect("the reader doesn't panic");
-        writer.join().expect("the writer doesn't panic");
+        Running {
+            stdout: collect(child.stdout.take().expect("piped above")),
+            stderr: collect(child.stderr.take().expect("piped above")),
+            child,
+            writer,
+            start,
+            timeout: self.timeout,
+            arguments: self.arguments,
+            folder: self.folder,
+        }
+    }
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    stdout: thread::JoinHandle<Vec<u8>>,
+    stderr: thread::JoinHandle<Vec<u8>>,
+    writer: thread::JoinHandle<()>,
+    start: Instant,
+    timeout: Duration,
+    arguments: Vec<OsString>,
+    folder: PathBuf,
+}
+
+impl Running {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has not ended yet.
+    ///
+    /// # Panics
+    /// The system does not say.
+    pub fn is_running(&mut self) -> bool {
+        let status = self.child.try_wait();
+        status.expect("a child can be waited for").is_none()
+    }
+
+    /// Waits until `there`, asking every millisecond; whether that came before its end.
+    ///
+    /// # Panics
+    /// Neither comes within its time limit.
+    #[track_caller]
+    pub fn wait_until(&mut self, mut there: impl FnMut() -> bool) -> bool {
+        loop {
+            if there() {
+                return true;
+            }
+            if !self.is_running() {
+                return false;
+            }
+            assert!(self.start.elapsed() < self.timeout, "nothing happens");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Sends it a signal: `INT`, `TERM`, `KILL`. It may have ended meanwhile.
+    ///
+    /// # Panics
+    /// There is no `kill`.
+    pub fn signal(&mut self, name: &str) {
+        if self.is_running() {
+            let mut kill = Command::new("kill");
+            kill.args(["-s", name, &self.id().to_string()]);
+            kill.stderr(Stdio::null()).status().expect("kill is there");
+        }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// It runs into its time limit.
+    #[track_caller]
+    pub fn wait(mut self) -> Run {
+        let (status, peak_bytes) = wait(&mut self.child, self.start + self.timeout);
+        let stdout = self.stdout.join().expect("the reader doesn't panic");
+        let stderr = self.stderr.join().expect("the reader doesn't panic");
+        self.writer.join().expect("the writer doesn't panic");
         let run = Run {
             arguments: self.arguments,
             code: status.and_then(|status| status.code()),
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
-            elapsed: start.elapsed(),
+            elapsed: self.start.elapsed(),
             peak_bytes,
             folder: self.folder,
         };

@@ -21,7 +21,7 @@ mod filters;
 mod snapshot;
 mod workspace;
 
-pub use command::{Rlhf, Run};
+pub use command::{Rlhf, Run, Running};
 pub use components::{component, guest};
 pub use filters::Filters;
 pub use snapshot::{BLESS, expect_file};

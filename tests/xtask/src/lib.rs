@@ -7,6 +7,7 @@ pub mod components;
 pub mod cuda;
 pub mod dist;
 pub mod first_party;
+pub mod fuzz;
 pub mod one_file;
 pub mod python;
 pub mod readers;

@@ -8,6 +8,7 @@ use xtask::components::{self, Output};
 use xtask::cuda;
 use xtask::dist;
 use xtask::first_party;
+use xtask::fuzz;
 use xtask::python;
 use xtask::readers;
 use xtask::setup::{WasmC, setup};
@@ -26,7 +27,8 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   check-cuda     type-check the feature `cuda`, Rust only: needs no CUDA, compiles no kernel
   bench [NAME…]  benchmarks, against the peers where RLHF_PEER_PYTHON names them: plugins, sandbox, training
   dist           an archive for machines without Rust and Python, in the target directory's `dist`
-  deep           check-cuda, then all tests, the slow ones and the comparisons with peers included
+  deep           check-cuda, then all tests, the slow ones and the comparisons with peers included, then
+                 the fuzz targets, a minute each, where nightly Rust and cargo-fuzz are there
 
   wit check            prove the rules of wit/README.md for all versions of the contract
   wit new VERSION      open a draft, a copy of the last version
@@ -224,5 +226,6 @@ fn deep(arguments: &[String]) -> Result<()> {
     }
     first_party::apply(&mut command)?;
     readers::apply(&mut command);
-    run(command.arg("--include-ignored"))
+    run(command.arg("--include-ignored"))?;
+    fuzz::run_all()
 }

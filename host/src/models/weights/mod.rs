@@ -28,7 +28,7 @@ use serde_json::Value;
 pub(super) use config::ConfigReader;
 pub use config::{ConfigError, config_file, read_config};
 pub(super) use save::save;
-pub use save::{replace_folder, write_json, write_safetensors};
+pub use save::{remove_partial, replace_folder, write_json, write_safetensors};
 use stored::{Element, Stored};
 
 use super::spec;
@@ -122,7 +122,10 @@ impl Error {
             ),
             Self::Type { .. } => Some("supported types: F32, BF16, F16, F64, and in GGUF Q2_K to Q8_0".into()),
             Self::Config { source, .. } => source.hint(),
-            Self::Read { .. } | Self::Write { .. } | Self::Device(_) => None,
+            Self::Write { .. } => {
+                Some("check that the folder can be written and the disk has room".into())
+            }
+            Self::Read { .. } | Self::Device(_) => None,
         }
     }
 }

@@ -15,7 +15,8 @@ use crate::models::Parameter;
 /// the limits of file systems and of uploads.
 const PART_BYTES_MAX: usize = 5_000_000_000;
 
-/// Writes a model folder under another name and renames it.
+/// Writes a model folder under another name and renames it. `extras` comes last, and finds the
+/// model's own files.
 ///
 /// # Errors
 /// [`Error::Write`]; what was there before is then still there.
@@ -36,11 +37,11 @@ pub(in crate::models) fn save(
         keys.insert("dtype".into(), json!("float32"));
     }
     replace_folder(folder, |partial| {
-        extras(partial)?;
         write_json(&partial.join(CONFIG), &config)?;
         write_json(&partial.join("generation_config.json"), generation)?;
         let tensors = parameters.iter().map(|p| (p.name.as_str(), &p.value));
-        write_parts(partial, &tensors.collect::<Vec<_>>(), PART_BYTES_MAX)
+        write_parts(partial, &tensors.collect::<Vec<_>>(), PART_BYTES_MAX)?;
+        extras(partial)
     })
     .map_err(|e| failed(&e))
 }
@@ -107,7 +108,8 @@ pub fn write_json(file: &Path, value: &Value) -> io::Result<()> {
     fs::write(file, serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// Has `write` fill a folder beside `folder`, then puts it in its place.
+/// Has `write` fill a folder beside `folder`, then puts it in its place. It is on the disk by then:
+/// neither an end of the process nor one of the machine leaves half a folder under this name.
 ///
 /// # Errors
 /// Whatever `write` met, or a rename; the partial folder is removed.
@@ -133,6 +135,7 @@ pub fn replace_folder(
     }
     fs::create_dir(&partial)?;
     let result = write(&partial).and_then(|()| {
+        sync(&partial)?;
         if folder.exists() {
             fs::rename(folder, &old)?;
             if let Err(e) = fs::rename(&partial, folder) {
@@ -143,9 +146,55 @@ pub fn replace_folder(
         }
         fs::rename(&partial, folder)
     });
-    if result.is_err() {
+    match &result {
+        Ok(()) => sync_names(parent),
         // The first error is the one to report.
-        let _ = fs::remove_dir_all(&partial);
+        Err(_) => drop(fs::remove_dir_all(&partial)),
     }
     result
+}
+
+/// Removes what processes that were ended in [`replace_folder`] left beside their folders.
+///
+/// # Errors
+/// The folder can't be read, or something in it not be removed.
+pub fn remove_partial(parent: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let kind = name
+            .strip_prefix('.')
+            .and_then(|name| name.rsplit_once('.'));
+        let numbered = |kind: &str| {
+            let number = ["partial-", "old-"]
+                .iter()
+                .find_map(|k| kind.strip_prefix(k));
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        if path.is_dir() && kind.is_some_and(|(_, kind)| numbered(kind)) {
+            fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Has the system write everything below a folder to the disk.
+fn sync(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => sync(&entry.path())?,
+            false => fs::File::open(entry.path())?.sync_all()?,
+        }
+    }
+    sync_names(folder);
+    Ok(())
+}
+
+/// The same for a folder's own list of names. Not every system has that, and then there is
+/// nothing to do.
+fn sync_names(folder: &Path) {
+    if let Ok(folder) = fs::File::open(folder) {
+        let _ = folder.sync_all();
+    }
 }

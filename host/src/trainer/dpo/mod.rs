@@ -29,7 +29,7 @@ pub struct Outcome {
     pub training: super::Outcome,
     /// On the held-out pairs before the first step.
     pub before: Evaluation,
-    /// On the held-out pairs after the last step.
+    /// On the held-out pairs after the last step; of no pairs where that was not reached.
     pub after: Evaluation,
 }
 
@@ -75,6 +75,15 @@ impl Evaluation {
             accuracy: mean(PairLoss::accuracy),
             margin: mean(PairLoss::margin),
         }
+    }
+
+    /// As the tracker hears it.
+    fn tags(&self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("eval/loss", self.loss),
+            ("eval/rewards/accuracies", self.accuracy),
+            ("eval/rewards/margins", self.margin),
+        ]
     }
 }
 
@@ -140,6 +149,8 @@ struct Preferences<'a> {
     examples: &'a [Pair],
     reference: &'a [PairLogprobs],
     objective: Objective,
+    /// Pairs that are not trained on, and their reference.
+    held_out: (&'a [Pair], &'a [PairLogprobs]),
 }
 
 impl<'a> Task for Preferences<'a> {
@@ -196,6 +207,22 @@ impl<'a> Task for Preferences<'a> {
     fn set_loss_scale(model: &mut Self::Model, scale: f32) {
         model.set_loss_scale(scale);
     }
+
+    fn held_out_tags(&self) -> &'static [&'static str] {
+        match self.held_out.0 {
+            [] => &[],
+            _ => &["loss", "rewards/accuracies", "rewards/margins"],
+        }
+    }
+
+    fn held_out(&self, model: &Self::Model) -> Result<Vec<(&'static str, f64)>, Error> {
+        let (pairs, reference) = self.held_out;
+        Ok(evaluate(model, pairs, reference, &self.objective)?.tags())
+    }
+
+    fn policy(model: &Self::Model) -> Option<&dyn CausalLm> {
+        Some(model)
+    }
 }
 
 /// Trains on pairs, with the model at the start (without its adapters) as the reference, and
@@ -228,14 +255,7 @@ pub fn train(
     };
     let log = |run: &mut Run, step: u64, e: &Evaluation| {
         if e.pairs > 0 {
-            run.tracker.log(
-                step,
-                &[
-                    ("eval/loss", e.loss),
-                    ("eval/rewards/accuracies", e.accuracy),
-                    ("eval/rewards/margins", e.margin),
-                ],
-            );
+            run.tracker.log(step, &e.tags());
         }
     };
     let objective = Objective::of(dpo);
@@ -251,8 +271,18 @@ pub fn train(
         }
     };
     log(run, 0, &before);
-    let outcome = train_against(model, examples, &reference, training, dpo, run)?;
-    let after = evaluate(model, held_out, &held_out_reference, &objective)?;
+    let task = Preferences {
+        examples,
+        reference: &reference,
+        objective,
+        held_out: (held_out, &held_out_reference),
+    };
+    let outcome = super::train::<Preferences>(model, &task, training, run)?;
+    // Where it was interrupted there is no end to be judged, and a run that goes on logs no such row.
+    let after = match outcome.interrupted {
+        true => Evaluation::of(&[]),
+        false => evaluate(model, held_out, &held_out_reference, &objective)?,
+    };
     log(run, outcome.steps, &after);
     Ok(Outcome {
         training: outcome,
@@ -331,6 +361,7 @@ pub fn train_against(
             examples,
             reference,
             objective: Objective::of(dpo),
+            held_out: (&[], &[]),
         },
         training,
         run,

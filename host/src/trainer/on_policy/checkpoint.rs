@@ -10,8 +10,8 @@ use super::critic::Critic;
 use super::moments::RunningMoments;
 use super::spikes::Spikes;
 use super::{Job, Learner, LossScale, Recipe, State};
-use crate::models::{Model, weights};
-use crate::trainer::checkpoint::{self, Fingerprint, OPTIMIZER, STATE};
+use crate::models::{LanguageModel, Model};
+use crate::trainer::checkpoint::{self, Fingerprint, Keeper, OPTIMIZER, STATE};
 use crate::trainer::{Error, Plan, Run};
 
 /// Folder of the value model in a checkpoint.
@@ -47,19 +47,21 @@ fn bits(x: f64) -> String {
     x.to_bits().to_string()
 }
 
+/// Writes a checkpoint where there is none of this step yet.
 pub(super) fn save(
-    run: &Run,
+    run: &mut Run,
+    keeper: &mut Keeper,
     learner: &Learner,
     environment: &Value,
     fingerprint: &Fingerprint,
 ) -> Result<(), Error> {
+    let state = &learner.state;
+    if !keeper.is_unsaved(state.step) {
+        return Ok(());
+    }
     let Some(checkpoints) = &run.checkpoints else {
         return Ok(());
     };
-    let state = &learner.state;
-    let folder = checkpoints
-        .folder
-        .join(format!("checkpoint-{}", state.step));
     let RunningMoments {
         count,
         mean,
@@ -85,8 +87,7 @@ pub(super) fn save(
         "loss_scale": state.loss_scale.map(|s| json!([s.scale, s.steps, s.skipped])),
         "run": fingerprint.value(),
     });
-    learner.model.save(&folder, &|partial| {
-        (checkpoints.extras)(partial)?;
+    let more = |partial: &Path| {
         let mut trained = learner.model.trainable();
         trained.extend(learner.critic.iter().flat_map(Critic::beside_policy));
         learner
@@ -100,13 +101,15 @@ pub(super) fn save(
                         .optimizer
                         .save(&folder.join(OPTIMIZER), &critic.model)
                 });
-                written.map_err(std::io::Error::other)?;
+                written.map_err(std::io::Error::other)
             }
-            Some(Critic::Shared(critic)) => critic.head.save(&partial.join(VALUE_HEAD))?,
-            None => {}
+            Some(Critic::Shared(critic)) => critic.head.save(&partial.join(VALUE_HEAD)),
+            None => Ok(()),
         }
-        weights::write_json(&partial.join(STATE), &value)
-    })?;
+    };
+    let model: &LanguageModel = learner.model;
+    let told = checkpoint::write(checkpoints, keeper, state.step, model, value, &more)?;
+    told.iter().for_each(|message| run.tracker.warn(message));
     Ok(())
 }
 
@@ -122,6 +125,7 @@ pub(super) fn load(
     };
     let value = checkpoint::read_state(folder)?;
     fingerprint.check(folder, &value)?;
+    checkpoint::check(folder)?;
     let missing = |key: &str| broken(format!("`{STATE}` has no `{key}`"));
     let number = |key: &str| value[key].as_u64().ok_or_else(|| missing(key));
     let of_bits = |bits: &Value, key: &str| {
@@ -171,7 +175,7 @@ pub(super) fn load(
         let optimizer = inside.join(OPTIMIZER);
         critic.optimizer.load(&optimizer, &critic.model, updates)?;
     }
-    Ok(value["environment"].clone())
+    Ok(value)
 }
 
 fn loss_scale(value: &Value) -> Option<LossScale> {

@@ -16,11 +16,12 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
+use super::checkpoint::Keeper;
 use super::grpo::loss::deviation;
 use super::loss_scale::LossScale;
 use super::optimizer::{AdamW, LearningRate};
 use super::ppo::loss;
-use super::{Error, Plan, Run, doing};
+use super::{Error, Judge, Plan, Run, doing, judged};
 use crate::config::training::Training;
 use crate::config::{Generation, Ppo, Rollout};
 use crate::models::{CausalLm, LanguageModel, Model, Parameter, with_reference};
@@ -269,13 +270,16 @@ pub(super) fn train<E: Environment>(
         recipe,
         state,
     };
+    let held_out: Vec<&str> = judged(run).map(Judge::tag).into_iter().collect();
+    let (name, keeps) = (learner.recipe.name, run.checkpoints.is_some());
+    let mut keeper = Keeper::new(job.training, name, plan.steps, keeps, &held_out)?;
     if let Some(folder) = run.checkpoints.as_ref().and_then(|c| c.resume.clone()) {
-        let state = checkpoint::load(&folder, &mut learner, &fingerprint)?;
-        environment.restore(&state);
+        let kept = checkpoint::load(&folder, &mut learner, &fingerprint)?;
+        environment.restore(&kept["environment"]);
+        run.resume_keeping(&mut keeper, learner.state.step, &kept);
     }
     run.tracker.stage(learner.recipe.name, plan.steps, "steps");
     run.tracker.progress(learner.state.step);
-    let mut saved = learner.state.step;
     let mut interrupted = false;
     while learner.state.step < plan.steps {
         let step = learner.state.step;
@@ -301,19 +305,25 @@ pub(super) fn train<E: Environment>(
                 values.extend(means.map(|(tag, mean)| (tag.as_str(), *mean)));
                 run.tracker.log(step + 1, &values);
                 learner.watch_divergence(run);
+                keeper.observe(name, &values)?;
             }
             Err(reason) => learner.bad_batch(&reason, &batch, environment, run)?,
         }
         run.tracker.progress(learner.state.step);
-        let every = job.training.save_steps as u64;
-        if every > 0 && learner.state.step.is_multiple_of(every) {
-            checkpoint::save(run, &learner, &environment.state(), &fingerprint)?;
-            saved = learner.state.step;
+        if keeper.is_due(learner.state.step) {
+            let number = match keeper.wants_held_out() {
+                Some(_) => run.judge(name, Some(&*learner.model), learner.state.step)?,
+                None => None,
+            };
+            keeper.compare(learner.state.step, number);
+            checkpoint::save(run, &mut keeper, &learner, &environment.state(), &fingerprint)?;
         }
     }
     learner.model.set_loss_scale(1.0);
-    if saved != learner.state.step {
-        checkpoint::save(run, &learner, &environment.state(), &fingerprint)?;
+    // Where it was interrupted: an uninterrupted run compares nothing here.
+    checkpoint::save(run, &mut keeper, &learner, &environment.state(), &fingerprint)?;
+    if let Some(best) = run.best_to_load(&keeper, learner.state.step, interrupted) {
+        super::checkpoint::restore_best(&best, learner.model)?;
     }
     let State {
         step,

@@ -208,6 +208,7 @@ fn run(method: Method, setup: &Setup) -> Done {
             folder,
             resume: setup.resume.clone(),
             extras: &|_| Ok(()),
+            judge: None,
         }),
     };
     let outcome = match method {

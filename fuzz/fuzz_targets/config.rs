@@ -1,0 +1,7 @@
+//! Configuration files.
+
+#![no_main]
+
+use rlhf_fuzz as holds;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| holds::config(bytes));

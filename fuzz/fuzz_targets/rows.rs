@@ -1,0 +1,7 @@
+//! Data files, by all adapters.
+
+#![no_main]
+
+use rlhf_fuzz as holds;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| holds::rows(bytes));

@@ -1,0 +1,7 @@
+//! Tokenizers.
+
+#![no_main]
+
+use rlhf_fuzz as holds;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| holds::tokenizer(bytes));
