@@ -26,8 +26,8 @@ impl Moment {
     fn random(rng: &mut Stream) -> Self {
         match rng.below(3) {
             0 => Self::Time(rng.uniform()),
-            1 => Self::Behind(2 * (1 + rng.below(5)) as u64, rng.below(60) as u64),
-            _ => Self::Writing(1 + rng.below(12)),
+            1 => Self::Behind(2 * (1 + rng.below(5)) as u64, rng.below(25) as u64),
+            _ => Self::Writing(1 + rng.below(8)),
         }
     }
 
@@ -164,7 +164,7 @@ fn killed_runs_end_in_the_same_bytes() {
 
 // The same at many moments.
 #[test]
-#[ignore = "some hundred runs, minutes; `cargo xtask deep` has the time"]
+#[ignore = "two hundred runs, a minute; `cargo xtask deep` has the time"]
 fn runs_killed_at_any_moment_end_in_the_same_bytes() {
     for (number, method) in (0..).zip(["dpo", "ppo"]) {
         let mut rng = Stream::new(2026, Purpose::Split, number, 0);
@@ -174,8 +174,9 @@ fn runs_killed_at_any_moment_end_in_the_same_bytes() {
         let rounds: Vec<&[Moment]> = rounds.iter().map(Vec::as_slice).collect();
         let kills = check(method, &rounds);
         println!("{method}: {kills} of 80 kills came before the end");
+        // A run that is nearly done when it is gone on with ends before most moments.
         assert!(
-            kills >= 40,
+            kills >= rounds.len(),
             "{method}: {kills} of 80 kills came before the end"
         );
     }
