@@ -24,10 +24,13 @@ pub fn compile(
 ) -> Result<Vec<u8>> {
     let folder = folder.join(package);
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    // A guest with an allocator of its own leaves out the SDK's: there can be one.
+    let text = fs::read_to_string(source).with_context(|| source.display().to_string())?;
+    let sdk_default = !text.contains("#[global_allocator]");
     let manifest = format!(
         "[package]\nname = {package:?}\nversion = \"0.1.0\"\nedition = \"2024\"\n\n\
          [lib]\npath = {source:?}\ncrate-type = [\"cdylib\"]\n\n\
-         [dependencies]\nrlhf-sdk = {{ path = {sdk:?} }}\n\
+         [dependencies]\nrlhf-sdk = {{ path = {sdk:?}, default-features = {sdk_default} }}\n\
          serde = {{ version = \"1\", features = [\"derive\"] }}\n\
          serde_json = {{ version = \"1\", features = [\"preserve_order\"] }}\n\n\
          [workspace]\n\n\
