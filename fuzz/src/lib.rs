@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rlhf::config::{self, Config};
+use rlhf::config::{self, Config, Layers};
 use rlhf::plugin::{Component, Runtime};
 use rlhf::tokenizer::Tokenizer;
 use rlhf_sdk::{DataAdapter, ReadError, Source};
@@ -39,9 +39,10 @@ fn check_error(path: &Path, error: &dyn std::fmt::Display) {
 pub fn config(bytes: &[u8]) {
     for name in ["run.toml", "run.json"] {
         let path = file("config", name, bytes);
-        match config::file::overlay(&Config::default(), &path) {
+        let mut layers = Layers::default();
+        match layers.file(&path) {
             // Whether its values make sense is said by their keys.
-            Ok(config) => drop(config.validate()),
+            Ok(()) => drop(layers.over(&Config::default(), None)),
             Err(error) => check_error(&path, &error),
         }
     }

@@ -359,11 +359,19 @@ impl Args {
         let limit = &self.save_total_limit;
         layers.flag("--save-total-limit", "training.save_total_limit", limit);
         let metric = &self.metric_for_best_model;
-        layers.flag("--metric-for-best-model", "training.metric_for_best_model", metric);
+        layers.flag(
+            "--metric-for-best-model",
+            "training.metric_for_best_model",
+            metric,
+        );
         let greater = &self.greater_is_better;
         layers.flag("--greater-is-better", "training.greater_is_better", greater);
         let best = self.load_best_model_at_end;
-        layers.switch("--load-best-model-at-end", "training.load_best_model_at_end", best);
+        layers.switch(
+            "--load-best-model-at-end",
+            "training.load_best_model_at_end",
+            best,
+        );
         layers.flag("--warm-up-steps", "warm_up.steps", &self.warm_up_steps);
         layers.flag("--dpo.loss", "dpo.loss", &self.dpo_loss);
         layers.flag("--dpo.beta", "dpo.beta", &self.dpo_beta);

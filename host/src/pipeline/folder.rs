@@ -119,7 +119,8 @@ impl RunFolder {
         };
         // An evaluation that did not come to its end is done again from its beginning.
         let evaluated = |of: &str| judged.iter().any(|done| done.stage == of);
-        let stage_of = |row: &serde_json::Value| row["stage"].as_str().unwrap_or_default().to_owned();
+        let stage_of =
+            |row: &serde_json::Value| row["stage"].as_str().unwrap_or_default().to_owned();
         let again = |row: &serde_json::Value| {
             let of = stage_of(row);
             later(row) || (of != stage && !evaluated(&of))

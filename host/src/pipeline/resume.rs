@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Error, Plan};
 use crate::config::differences::differences;
-use crate::config::{self, Config};
+use crate::config::{Config, Layers};
 use crate::report::manifest::Manifest;
 
 /// Settings that change neither what is learnt nor what is reported of it, and the paths of files
@@ -36,8 +36,12 @@ impl Plan {
     /// Something that matters differs, all of it named; or the run's own record can't be read.
     pub(super) fn check_continued(&self, folder: &Path) -> Result<Vec<String>, Error> {
         let record = |file: &str| folder.join(file);
-        let begun = config::file::overlay(&Config::default(), &record("config.json"));
-        let begun = begun.map_err(|error| Error::Input(error.to_string()))?;
+        let mut layers = Layers::default();
+        let begun = layers
+            .file(&record("config.json"))
+            .and_then(|()| layers.over(&Config::default(), None))
+            .map_err(|error| Error::Input(error.to_string()))?
+            .config;
         let value = |config: &Config| serde_json::to_value(config).expect("settings are plain");
         let (mut wrong, mut told) = (Vec::new(), Vec::new());
         for difference in differences(&value(&begun), &value(&self.config)) {

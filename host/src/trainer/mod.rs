@@ -147,12 +147,6 @@ pub trait Judge {
     fn judge(&self, policy: &dyn CausalLm) -> Result<f64, String>;
 }
 
-/// Optimizer steps of a training over `examples`, of which each step takes `per_step`; for PPO,
-/// GRPO and RLOO, batches of responses.
-pub fn steps(examples: usize, per_step: usize, training: &Training) -> u64 {
-    Plan::of(examples, per_step.max(1), training, 0).steps
-}
-
 /// How a training ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -282,8 +276,8 @@ impl Plan {
     }
 }
 
-/// Steps of a training on `examples`, of which each step takes `per_step`: what `epochs` and
-/// `steps` say, whichever ends first.
+/// Optimizer steps of a training on `examples`, of which each step takes `per_step`: what `epochs`
+/// and `steps` say, whichever ends first. For PPO, GRPO and RLOO, batches of responses.
 pub fn steps(examples: usize, per_step: usize, training: &Training) -> u64 {
     Plan::of(examples, per_step.max(1), training, 0).steps
 }

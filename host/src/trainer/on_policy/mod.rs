@@ -316,12 +316,24 @@ pub(super) fn train<E: Environment>(
                 None => None,
             };
             keeper.compare(learner.state.step, number);
-            checkpoint::save(run, &mut keeper, &learner, &environment.state(), &fingerprint)?;
+            checkpoint::save(
+                run,
+                &mut keeper,
+                &learner,
+                &environment.state(),
+                &fingerprint,
+            )?;
         }
     }
     learner.model.set_loss_scale(1.0);
     // Where it was interrupted: an uninterrupted run compares nothing here.
-    checkpoint::save(run, &mut keeper, &learner, &environment.state(), &fingerprint)?;
+    checkpoint::save(
+        run,
+        &mut keeper,
+        &learner,
+        &environment.state(),
+        &fingerprint,
+    )?;
     if let Some(best) = run.best_to_load(&keeper, learner.state.step, interrupted) {
         super::checkpoint::restore_best(&best, learner.model)?;
     }
