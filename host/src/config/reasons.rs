@@ -35,14 +35,17 @@ pub fn of(mode: Mode, model: Origin, rewards: bool, key: &str) -> Option<&'stati
         (Origin::Builtin, "ppo.value_learning_rate" | "ppo.value_coefficient") if rewards => {
             Some("the value model's head begins at zero: it has more to learn than the policy")
         }
-        (Origin::Builtin, key)
-            if rewards
-                && (key.starts_with("rollout.")
-                    || key.starts_with("ppo.")
-                    || key.starts_with("training.")) =>
-        {
-            Some(TINY_REWARDS)
-        }
+        (
+            Origin::Builtin,
+            "training.batch_size"
+            | "training.gradient_accumulation_steps"
+            | "training.steps"
+            | "training.epochs"
+            | "training.ppo_epochs"
+            | "rollout.prompts_per_step"
+            | "rollout.samples_per_prompt"
+            | "ppo.kl_coefficient",
+        ) if rewards => Some(TINY_REWARDS),
         (Origin::Builtin, _) => Some(TINY),
     }
 }
