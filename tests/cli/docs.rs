@@ -63,6 +63,13 @@ fn prepared(command: &str) -> String {
     {
         command.push_str(" --dry-run");
     }
+    // The documents' runs have the same names, and some go on with a run that is there.
+    if command.starts_with("rlhf --")
+        && command.contains("--dry-run")
+        && !command.contains("--resume")
+    {
+        command.push_str(" --overwrite");
+    }
     command
 }
 

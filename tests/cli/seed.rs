@@ -125,7 +125,7 @@ fn every_command_has_a_plan() {
             .expect_code(2)
             .expect_stderr("this build of rlhf has no CUDA");
     }
-    // What the first command's numbers come to: 960 embedded tasks, 4 a step, 10 times.
+    // What the first command's numbers come to: 960 embedded tasks, 16 a step, 10 times.
     let first = [
         "--mode",
         "research",
@@ -137,7 +137,7 @@ fn every_command_has_a_plan() {
     ];
     call(&workspace, &first)
         .expect_code(0)
-        .expect_stdout("at most 2000 of 4 pairs (--steps)");
+        .expect_stdout("600 of 16 prompts (10 epochs end before --steps)");
 }
 
 /// Would catch a flag, a key, a preset or a target that is not what the README says.
@@ -294,15 +294,8 @@ fn two_steps_for_real() {
             ("ruby", 0.3),
         ];
         assert_eq!(targets, expected, "{method}");
-        let first = workspace.read(format!("out/{method}/completions.jsonl"));
-        let first: Value =
-            serde_json::from_str(first.lines().next().unwrap_or_default()).expect("it is JSON");
-        assert!(
-            first
-                .to_string()
-                .contains("reverse_string(s):\\n    return"),
-            "{first}"
-        );
+        let tasks = workspace.read(format!("out/{method}/tasks.jsonl"));
+        assert!(tasks.contains("reverse_string(s):\\n    return"), "{tasks}");
         assert!(workspace.join(format!("out/{method}/final")).is_dir());
     }
 }

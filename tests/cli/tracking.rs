@@ -11,9 +11,10 @@ use crate::{SMALL, call};
 
 /// A short PPO run whose reward is a metric in the workspace and a shipped shaper.
 fn train(workspace: &Workspace) -> Run {
-    let small = SMALL.replace("steps = 2\n", "steps = 3\nbatch_size = 8\n");
-    let more = "[rollout]\nprompts_per_step = 4\nsamples_per_prompt = 2\n";
-    workspace.write("small.toml", small + more);
+    let small = SMALL
+        .replace("steps = 2\n", "steps = 3\nbatch_size = 8\n")
+        .replace("samples_per_prompt = 4", "samples_per_prompt = 2");
+    workspace.write("small.toml", small);
     std::fs::copy(component("metric-bleu"), workspace.join("mine.wasm")).expect("copied");
     let arguments = [
         ["--mode", "fast"],

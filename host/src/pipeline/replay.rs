@@ -11,8 +11,9 @@ use candle_core::Device;
 use serde_json::Value;
 
 use super::completions::{Judged, task_of};
+use super::plugins::{Rankable, TESTS};
 use super::samples::{Judging, measure};
-use super::{Error, Plugins, reward_model};
+use super::{Error, Plugins, human, reward_model};
 use crate::config::Config;
 use crate::plugin::reward_shaper::Rollout;
 use crate::plugin::{Runtime, Sample, Spec};
@@ -72,9 +73,17 @@ pub fn replay(folder: &Path, selection: &Selection) -> Result<Outcome, Error> {
     let specs = config.plugins.iter().map(Spec::of_entry);
     let specs = specs.collect::<Result<Vec<_>, _>>()?;
     let runtime = Runtime::of_user()?;
-    let plugins = Plugins::load(&runtime, &config, &specs)?;
+    let mut plugins = Plugins::load(&runtime, &config, &specs)?;
     let mut outcome = Outcome::default();
     let pins = pins(folder)?;
+    if let Some(method) = config.training.method {
+        // A run without tests in its tasks has no plugin for them.
+        let tasks = Rankable {
+            tests: pins.iter().any(|(name, _)| name == TESTS),
+            references: true,
+        };
+        plugins.default_reward(&runtime, &config, method, tasks)?;
+    }
     for (name, pinned) in &pins {
         let now = plugins.pins.iter().find(|pin| pin.name == *name);
         match now {
@@ -90,7 +99,12 @@ pub fn replay(folder: &Path, selection: &Selection) -> Result<Outcome, Error> {
                 .push(format!("plugin `{name}` of the run was not found")),
         }
     }
+    let own = folder.join(human::FOLDER);
     let model = match reward_model::trained(&config) {
+        _ if own.is_dir() => {
+            let max_length = config.training.max_length;
+            Some(LearnedReward::load(&own, max_length, &Device::Cpu)?)
+        }
         Some(path) => {
             let max_length = config.training.max_length;
             Some(LearnedReward::load(&path, max_length, &Device::Cpu)?)
