@@ -177,6 +177,12 @@ fn workspace() -> Workspace {
         ])
         .run()
         .expect_code(0);
+    for run in ["runs/fast", "runs/baseline"] {
+        let mut copy = Command::new("cp");
+        copy.args(["-r", "runs/mine", run])
+            .current_dir(workspace.path());
+        assert!(copy.status().expect("there is `cp`").success());
+    }
     workspace
 }
 
@@ -253,6 +259,9 @@ fn commands_are_found() {
     let expected = [(2, "rlhf a --b 1"), (5, "rlhf c"), (13, "rlhf e")];
     let expected = expected.map(|(line, command)| (line, command.to_owned()));
     assert_eq!(found, expected);
-    assert_eq!(prepared("rlhf --mode fast"), "rlhf --mode fast --dry-run");
+    assert_eq!(
+        prepared("rlhf --mode fast"),
+        "rlhf --mode fast --dry-run --overwrite"
+    );
     assert_eq!(prepared("rlhf --version"), "rlhf --version");
 }
