@@ -47,8 +47,8 @@ const COMPUTE_CAPABILITY: &str = "80";
 /// Type-checks the host with its feature `cuda`.
 ///
 /// In a target directory of its own: a build with the real toolkit must never find the stand-in's
-/// empty kernels. That makes it check every dependency once more, some minutes from nothing, which
-/// is why `cargo xtask deep` calls it and not the linters.
+/// empty kernels. That makes it check every dependency once more, three minutes from nothing, which
+/// is why it is no part of the linters.
 ///
 /// # Errors
 /// It doesn't type-check, or the stand-in can't be written.
