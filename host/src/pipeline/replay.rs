@@ -99,18 +99,11 @@ pub fn replay(folder: &Path, selection: &Selection) -> Result<Outcome, Error> {
                 .push(format!("plugin `{name}` of the run was not found")),
         }
     }
-    let own = folder.join(human::FOLDER);
-    let model = match reward_model::trained(&config) {
-        _ if own.is_dir() => {
-            let max_length = config.training.max_length;
-            Some(LearnedReward::load(&own, max_length, &Device::Cpu)?)
-        }
-        Some(path) => {
-            let max_length = config.training.max_length;
-            Some(LearnedReward::load(&path, max_length, &Device::Cpu)?)
-        }
-        None => None,
-    };
+    let own = Some(folder.join(human::FOLDER)).filter(|own| own.is_dir());
+    let model = own
+        .or_else(|| reward_model::trained(&config))
+        .map(|path| LearnedReward::load(&path, config.training.max_length, &Device::Cpu))
+        .transpose()?;
     let mut replay = Replay {
         judging: Judging {
             config: &config,

@@ -4,12 +4,11 @@
 //! instance says about itself is a verdict: outputs are compared by the host,
 //! and functions are called through [`Program::call`], by value.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use wasmtime::Store;
 
-use super::ahead::Ahead;
 use super::bindings::v0_1::{self, CodeRunnerPlugin, types};
 use super::discovery::Spec;
 use super::failure::Failure;
@@ -18,6 +17,16 @@ use super::instance::{Budget, State};
 use super::value::Value;
 use super::world::{Instance, Loaded};
 use super::{Component, Error, Runtime};
+
+/// Instances that are made ahead of need: a program takes one, a judged one two.
+const READY: usize = 2;
+
+/// Instances in which programs have ended.
+type Used = Arc<Mutex<Vec<Instance<CodeRunnerPlugin>>>>;
+
+fn held<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a runner says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +70,8 @@ pub struct Execution {
 pub struct CodeRunner {
     descriptor: Descriptor,
     loaded: Arc<Loaded<CodeRunnerPlugin>>,
-    /// Where instances come from that are not made when they are needed.
-    ahead: Option<Arc<Ahead<CodeRunnerPlugin>>>,
+    /// Where programs leave their instances, if those are not cleared away at once.
+    used: Option<Used>,
 }
 
 impl CodeRunner {
@@ -84,7 +93,7 @@ impl CodeRunner {
         Ok(Self {
             descriptor,
             loaded: Arc::new(loaded),
-            ahead: None,
+            used: None,
         })
     }
 
@@ -94,15 +103,27 @@ impl CodeRunner {
     /// # Errors
     /// What went wrong in an instance.
     pub fn prepare(&self) -> Result<(), Failure> {
-        self.ahead
-            .as_ref()
-            .map_or(Ok(()), |ahead| ahead.prepare(&self.loaded))
+        let Some(used) = &self.used else {
+            return Ok(());
+        };
+        // A judge holds its candidate, which is left here as well once the judge is gone.
+        loop {
+            let used = std::mem::take(&mut *held(used));
+            if used.is_empty() {
+                break;
+            }
+            drop(used);
+        }
+        self.loaded.keep_ready(READY)
     }
 
-    /// Leaves making and clearing instances to [`CodeRunner::prepare`].
+    /// Leaves making and clearing instances to [`CodeRunner::prepare`]: both take as long as a
+    /// small program does, and a process that waits for programs can do them while nobody waits
+    /// for it. (On a second thread of the process they would slow the program down: threads that
+    /// change one address space at once wait for each other.)
     #[must_use]
     pub fn prepared(mut self) -> Self {
-        self.ahead = Some(Arc::new(Ahead::new()));
+        self.used = Some(Arc::default());
         self
     }
 
@@ -138,14 +159,14 @@ impl CodeRunner {
 
     /// An instance that no program has touched.
     fn fresh(&self) -> Result<Program, Failure> {
-        let instance = match &self.ahead {
-            Some(ahead) => ahead.take(&self.loaded)?,
+        let instance = match self.loaded.take_idle() {
+            Some(instance) => instance,
             None => self.loaded.configured()?,
         };
         Ok(Program {
             fuel_left: self.loaded.limits.fuel_per_sample,
             loaded: Arc::clone(&self.loaded),
-            ahead: self.ahead.clone(),
+            used: self.used.clone(),
             instance: Some(instance),
             memory_bytes: 0,
         })
@@ -192,7 +213,7 @@ impl CodeRunner {
 /// first failure. All its calls together have the fuel of one sample.
 pub struct Program {
     loaded: Arc<Loaded<CodeRunnerPlugin>>,
-    ahead: Option<Arc<Ahead<CodeRunnerPlugin>>>,
+    used: Option<Used>,
     instance: Option<Instance<CodeRunnerPlugin>>,
     fuel_left: u64,
     /// At the end of the last call.
@@ -288,10 +309,13 @@ impl Program {
         result
     }
 
-    /// Ends its instance.
+    /// Ends its instance: leaves it to be cleared away, unless many wait for that already.
     fn clear(&mut self) {
-        if let (Some(instance), Some(ahead)) = (self.instance.take(), &self.ahead) {
-            ahead.leave(instance);
+        if let (Some(instance), Some(used)) = (self.instance.take(), &self.used) {
+            let mut used = held(used);
+            if used.len() < READY {
+                used.push(instance);
+            }
         }
     }
 

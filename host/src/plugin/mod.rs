@@ -12,7 +12,6 @@
 //! `world`; [`instance`] holds what one instance may use, and [`host`] what the
 //! run puts behind the interfaces a plugin imports. This module knows no tensors.
 
-mod ahead;
 pub mod bindings;
 pub mod code_runner;
 pub mod component;

@@ -325,8 +325,16 @@ impl<W: World> Loaded<W> {
         }
     }
 
+    /// Makes configured instances until so many wait.
+    pub fn keep_ready(&self, count: usize) -> Result<(), Failure> {
+        while self.idle().len() < count {
+            self.keep(self.configured()?);
+        }
+        Ok(())
+    }
+
     /// A configured instance that waits, if there is one.
-    fn take_idle(&self) -> Option<Instance<W>> {
+    pub fn take_idle(&self) -> Option<Instance<W>> {
         self.idle().pop()
     }
 
