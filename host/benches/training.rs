@@ -273,7 +273,7 @@ fn floor() -> (f64, f64) {
         });
         start.elapsed().as_secs_f64()
     });
-    let flops = (2 * STEPS * SUMS * LANES * threads) as f64 / seconds / 1e9;
+    let flops = (2 * STEPS * SUMS * threads) as f64 / seconds / 1e9;
     let memory = vec![1f32; 1 << 28];
     let seconds = best(3, &|| {
         let start = Instant::now();
@@ -293,22 +293,20 @@ fn floor() -> (f64, f64) {
     (flops, bytes)
 }
 
-/// Registers that hold sums, and their elements: enough of both to hide an addition's latency.
-const SUMS: usize = 16;
-const LANES: usize = 16;
+/// Sums at a time: sixteen registers of AVX-512, enough to hide an addition's latency. One array:
+/// the compiler leaves an array of arrays in memory.
+const SUMS: usize = 256;
 
 fn multiply_adds(steps: usize, x: f32) -> f32 {
     #[inline(always)]
     fn body(steps: usize, x: f32) -> f32 {
-        let mut sums = [[x; LANES]; SUMS];
+        let mut sums = [x; SUMS];
         for _ in 0..steps {
             for sum in &mut sums {
-                for lane in sum {
-                    *lane = lane.mul_add(0.999, x);
-                }
+                *sum = sum.mul_add(0.999, x);
             }
         }
-        sums.iter().flatten().sum()
+        sums.iter().sum()
     }
     #[cfg(target_arch = "x86_64")]
     {

@@ -12,6 +12,7 @@ use super::train::{device, interrupt_flag};
 use crate::config::generation::{Generation, Weights};
 use crate::config::{self, Device};
 use crate::pipeline::{self, Policy, Source};
+use crate::rollout::logprobs::recompute;
 use crate::rollout::{Event, FinishReason, Response, Stop, generate_observed};
 use crate::tokenizer::Tokenizer;
 
@@ -152,7 +153,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut stream = (args.prompt.is_some() && args.num_return_sequences == 1)
         .then(|| Stream::new(&tokenizer, &args.stop));
     let mut printing = Ok(());
-    let responses = generate_observed(
+    let mut responses = generate_observed(
         &model,
         &ids,
         args.num_return_sequences,
@@ -178,6 +179,9 @@ pub fn run(args: &Args) -> Result<()> {
             writeln!(io::stdout())?;
         }
         None => {
+            if generation.weights != Weights::F32 {
+                recompute(&model, &ids, &mut responses).context("log-probabilities")?;
+            }
             let mut out = io::stdout().lock();
             for response in &responses {
                 let line = describe(response, &prompts, &tokenizer, &args.stop);

@@ -11,6 +11,7 @@ use crate::config::model::Lora;
 use crate::ops::attention::{Group, LayerCache};
 use crate::ops::bias::{add_bias, bias_gradient};
 use crate::ops::embedding::{gather, scatter_add};
+use crate::ops::matmul::as_many_rows;
 use crate::ops::rope::Angles;
 use crate::ops::rounded::{Rounded, Storage};
 use crate::random::{Purpose, Stream};
@@ -542,27 +543,40 @@ impl Backbone {
             .collect()
     }
 
-    /// Fills a cache row with a prompt; the final state `[1, H]` of its last token.
-    pub(super) fn prefill(&self, cache: &mut Cache, row: usize, ids: &[u32]) -> Result<Tensor> {
-        if ids.is_empty() || ids.len() > cache.capacity {
-            bail!(
-                "a prompt of {} tokens for a cache of {}",
-                ids.len(),
-                cache.capacity
-            );
-        }
+    /// Fills cache rows with prompts; the final states `[b, H]` of their last tokens.
+    ///
+    /// The prompts are one batch for the kernels for many rows, also where they are short: a
+    /// prompt's numbers do not depend on those it is computed with.
+    pub(super) fn prefill(&self, cache: &mut Cache, prompts: &[(usize, &[u32])]) -> Result<Tensor> {
         let mut batch = Packed::default();
-        batch.push(ids);
+        let mut tokens = Vec::with_capacity(prompts.len());
+        for (_, ids) in prompts {
+            if ids.is_empty() || ids.len() > cache.capacity {
+                bail!(
+                    "a prompt of {} tokens for a cache of {}",
+                    ids.len(),
+                    cache.capacity
+                );
+            }
+            tokens.push(batch.push(ids));
+        }
         let pass = self.still_pass(&batch.groups, &batch.positions)?;
-        let (mut x, _) = self.embed(ids, &batch.positions)?;
+        let (mut x, _) = self.embed(&batch.ids, &batch.positions)?;
         for (block, cache) in self.blocks.iter().zip(&cache.layers) {
-            let (y, kept) = block.forward(&x, &pass)?;
+            let (y, kept) = as_many_rows(|| block.forward(&x, &pass))?;
             let (k, v) = kept.keys_and_values();
-            cache.put(row, 0, k, v, self.spec.heads)?;
+            for ((row, ids), tokens) in prompts.iter().zip(&tokens) {
+                let part = |x: &Tensor| x.narrow(0, tokens.start, ids.len());
+                cache.put(*row, 0, &part(k)?, &part(v)?, self.spec.heads)?;
+            }
             x = y;
         }
-        cache.lengths[row] = ids.len();
-        self.finish(&gather(&x, &[ids.len() as u32 - 1])?)
+        let mut last = Vec::with_capacity(prompts.len());
+        for ((row, ids), tokens) in prompts.iter().zip(&tokens) {
+            cache.lengths[*row] = ids.len();
+            last.push(tokens.end as u32 - 1);
+        }
+        self.finish(&gather(&x, &last)?)
     }
 
     /// One more token for each of `rows`; their final states `[b, H]`.

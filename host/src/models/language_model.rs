@@ -13,6 +13,7 @@ use super::{
     Backbone, Cache, CausalLm, Model, Objective, Packed, Parameter, Targets, ValueHead, head, peft,
     weights,
 };
+use crate::ops::on_pool;
 use crate::ops::embedding::{gather, scatter_add};
 use crate::ops::matmul::linear;
 use crate::ops::rounded::{Rounded, Storage};
@@ -315,9 +316,8 @@ impl CausalLm for LanguageModel {
         self.backbone.cache(rows, capacity)
     }
 
-    fn prefill(&self, cache: &mut Cache, row: usize, ids: &[u32]) -> Result<Tensor> {
-        self.head_logits(&self.backbone.prefill(cache, row, ids)?)?
-            .squeeze(0)
+    fn prefill(&self, cache: &mut Cache, prompts: &[(usize, &[u32])]) -> Result<Tensor> {
+        self.head_logits(&self.backbone.prefill(cache, prompts)?)
     }
 
     fn round_weights(&self, cache: &mut Cache, storage: Storage) -> Result<()> {
@@ -332,10 +332,12 @@ impl CausalLm for LanguageModel {
     }
 
     fn decode(&self, cache: &mut Cache, rows: &[usize], ids: &[u32]) -> Result<Tensor> {
-        let hidden = self.backbone.decode(cache, rows, ids)?;
-        match cache.rounded.get(&self.head().name) {
-            Some(head) => head.linear(&hidden),
-            None => self.head_logits(&hidden),
-        }
+        on_pool(|| {
+            let hidden = self.backbone.decode(cache, rows, ids)?;
+            match cache.rounded.get(&self.head().name) {
+                Some(head) => head.linear(&hidden),
+                None => self.head_logits(&hidden),
+            }
+        })
     }
 }

@@ -2,6 +2,7 @@
 //! before anything is loaded. `tests/training/memory.rs` holds it against the peaks of
 //! runs, the benchmark `training` against that of a step.
 
+use super::PREFILL_TOKENS;
 use super::head::chunk_rows;
 use super::spec::{Activation, NormKind, Residual, Spec};
 use crate::config::generation::Weights;
@@ -101,10 +102,11 @@ impl Trained<'_> {
             Weights::Int8 => self.weights + F32 * self.weights.div_ceil(BLOCK),
         };
         let key_value = spec.heads.key_value * spec.heads.width;
+        // A prompt's forward, or that of several.
+        let tokens = capacity.max(PREFILL_TOKENS.min(rows * capacity));
         Need {
             weights: self.weight_bytes() + copies,
-            // A prompt's forward.
-            activations: F32 * capacity * (kept_elements(spec) + 3 * spec.hidden_size),
+            activations: F32 * tokens * (kept_elements(spec) + 3 * spec.hidden_size),
             // As tensor and as rows to be sampled from.
             logits: 2 * F32 * rows * spec.vocab_size,
             // One row more holds the prompt.

@@ -143,6 +143,10 @@ fn wide(dtype: DType) -> DType {
     }
 }
 
+/// Tokens of prompts that are worth computing together. Chosen: enough rows for the kernels, and
+/// some megabytes of activations.
+pub const PREFILL_TOKENS: usize = 512;
+
 /// What all layers share in one forward and its backward.
 struct Pass<'a> {
     groups: &'a [Group],
@@ -372,11 +376,12 @@ pub trait CausalLm: Model {
     /// An empty cache for `rows` sequences of at most `capacity` tokens.
     fn cache(&self, rows: usize, capacity: usize) -> Result<Cache>;
 
-    /// Fills an empty cache row with a prompt; logits `[V]` of the token after it.
+    /// Fills empty cache rows with prompts, each given with its row; logits `[b, V]` of the tokens
+    /// after them. A prompt's numbers do not depend on those beside it.
     ///
     /// # Errors
     /// An empty prompt, or one longer than the cache's capacity.
-    fn prefill(&self, cache: &mut Cache, row: usize, ids: &[u32]) -> Result<Tensor>;
+    fn prefill(&self, cache: &mut Cache, prompts: &[(usize, &[u32])]) -> Result<Tensor>;
 
     /// Has [`CausalLm::decode`] with this cache take copies of the weights that are stored in less
     /// than f32: the next token comes sooner, and its logits are those of rounded weights. Prompts

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::cpu::{self, Shared};
 use super::gemm::{View, product};
-use super::simd::{exp, max, sum_exp};
+use super::simd::{exp, max, sum, sum_exp};
 
 /// Tokens that attend to each other, as ranges over the batch's tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -847,19 +847,64 @@ impl LayerCache {
 simd! {
     fn attend_row(q: &[f32], keys: &[f32], values: &[f32], scores: &mut [f32], scale: f32, out: &mut [f32]) {
         let width = q.len();
-        for (score, key) in scores.iter_mut().zip(keys.chunks_exact(width)) {
-            *score = super::simd::dot(q, key) * scale;
+        for (at, score) in (0..keys.len()).step_by(width).zip(scores.iter_mut()) {
+            // A row's keys and values are too much for the caches and read in bursts too short for
+            // the processor to learn: a few keys ahead, and the values for when they are needed.
+            fetch(keys, at + 8 * width, width);
+            fetch(values, at, width);
+            *score = super::simd::dot(q, &keys[at..at + width]) * scale;
         }
         let shift = max(scores);
-        let lse = shift + sum_exp(scores, shift).ln();
-        out.fill(0.0);
-        for (score, value) in scores.iter().zip(values.chunks_exact(width)) {
-            let p = exp(score - lse);
-            for (out, value) in out.iter_mut().zip(value) {
-                *out = p.mul_add(*value, *out);
-            }
+        for score in scores.iter_mut() {
+            *score = exp(*score - shift);
+        }
+        let inverse = 1.0 / sum(scores);
+        let mut at = 0;
+        while at < width {
+            let values = &values[at..];
+            let out = &mut out[at..];
+            at += match width - at {
+                64.. => weigh::<64>(scores, values, width, inverse, out),
+                32.. => weigh::<32>(scores, values, width, inverse, out),
+                _ => weigh::<1>(scores, values, width, inverse, out),
+            };
         }
     }
+}
+
+/// Hints that `count` elements from `at` on are read soon.
+#[inline(always)]
+fn fetch(data: &[f32], at: usize, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (at..at + count).step_by(16) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint reads nothing, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(data.as_ptr().wrapping_add(at).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (data, at, count);
+}
+
+/// `out = inverse · Σ weight · value` for the first `N` elements of values that lie `stride` apart,
+/// with the sums in registers; returns `N`.
+#[inline(always)]
+fn weigh<const N: usize>(
+    weights: &[f32],
+    values: &[f32],
+    stride: usize,
+    inverse: f32,
+    out: &mut [f32],
+) -> usize {
+    let mut sums = [0f32; N];
+    for (weight, value) in weights.iter().zip(values.chunks(stride)) {
+        for (sum, value) in sums.iter_mut().zip(&value[..N]) {
+            *sum = weight.mul_add(*value, *sum);
+        }
+    }
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = sum * inverse;
+    }
+    N
 }
 
 #[cfg(test)]

@@ -7,12 +7,44 @@
 //! Sums (`base`, gradients) may be of a wider type than the operands: products are made in the
 //! operands' type and added in the sum's.
 
+use std::cell::Cell;
+
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{self, Shared};
 use super::gemm::{View, product};
 use super::rounded::BLOCK;
+
+thread_local! {
+    static MANY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` with the kernel for many rows of `x` on this thread, however few there are: a row's
+/// bits then do not depend on how many are computed together, which prompts can rely on.
+pub(crate) fn as_many_rows<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            MANY.set(self.0);
+        }
+    }
+    let _restore = Restore(MANY.replace(true));
+    f()
+}
+
+/// Whether the kernel for many rows keeps that promise on this processor: the `gemm` crate, which
+/// serves those without AVX2, blocks its sums by the number of rows.
+pub(crate) fn rows_stand_alone() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return super::simd::level() != super::simd::Level::Baseline;
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+fn few(rows: usize) -> bool {
+    rows <= SKINNY_ROWS_MAX && !MANY.get()
+}
 
 /// `x Wᵀ`: `x` `[M, K]`, `w` `[N, K]`, result `[M, N]`.
 pub fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
@@ -149,7 +181,7 @@ fn large(m: usize, n: usize, k: usize, a: View, b: View, c: &mut [f32], add: boo
 /// `y (+)= x wᵀ`.
 fn nt(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bool) {
     assert!(x.len() == m * k && w.len() == n * k);
-    if m <= SKINNY_ROWS_MAX {
+    if few(m) {
         return skinny(m, n, k, x, w, y, add);
     }
     large(m, n, k, View::rows(x, k), View::rows(w, k).t(), y, add);
@@ -163,7 +195,7 @@ fn nn(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bo
 
 /// `y (+)= x w`, with [`nn_block`] for few rows.
 fn nn_skinny(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bool) {
-    if m > SKINNY_ROWS_MAX {
+    if !few(m) {
         return nn(m, n, k, x, w, y, add);
     }
     assert!(x.len() == m * k && w.len() == n * k && y.len() == m * n);
@@ -225,8 +257,13 @@ fn tn(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bo
 /// rows (`rollout` holds to it), so that a decoded row's bits do not depend on how many there are.
 pub const SKINNY_ROWS_MAX: usize = 64;
 
-/// Weight rows a task takes: about 150 KiB of weights in SmolLM2's layers.
-pub(super) const SKINNY_TASK: usize = 64;
+/// Weight rows a task takes, of `n`: a few tasks a thread, so that all end together, and long ones,
+/// so that what a thread fetches ahead is what it reads next.
+pub(super) fn skinny_task(n: usize) -> usize {
+    n.div_ceil(2 * rayon::current_num_threads())
+        .clamp(32, 1024)
+        .next_multiple_of(2)
+}
 
 /// Few rows of `x` against many rows of `w`: each weight is read once, in the checkpoint's order,
 /// without packing.
@@ -235,10 +272,11 @@ pub(super) const SKINNY_TASK: usize = 64;
 /// the rows beside it: a response is the same whatever shares its batch.
 fn skinny(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bool) {
     assert_eq!(y.len(), m * n);
+    let columns_max = skinny_task(n);
     let out = Shared::new(y);
     let task = |number: usize| {
-        let first = number * SKINNY_TASK;
-        let columns = SKINNY_TASK.min(n - first);
+        let first = number * columns_max;
+        let columns = columns_max.min(n - first);
         let put = |row: usize, column: usize, sum: f32| {
             // SAFETY: `row < m` and `column < columns`; this task alone has these columns.
             let y = unsafe { &mut out.slice(row * n + first + column, 1)[0] };
@@ -246,7 +284,7 @@ fn skinny(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add
         };
         skinny_columns(m, columns, k, x, &w[first * k..(first + columns) * k], &put);
     };
-    let tasks = n.div_ceil(SKINNY_TASK);
+    let tasks = n.div_ceil(columns_max);
     if m * n * k < 1 << 16 {
         (0..tasks).for_each(task);
     } else {
@@ -379,6 +417,12 @@ mod x86 {
         w: Weights,
         put: &impl Fn(usize, usize, f32),
     ) {
+        // What the columns themselves have fetched for those that follow.
+        for column in 0..AHEAD.min(n) {
+            for at in (0..w.k).step_by(16) {
+                hint::<STORED>(w, column, at);
+            }
+        }
         let mut column = 0;
         while column < n {
             let columns = 2.min(n - column);
@@ -429,10 +473,10 @@ mod x86 {
         // SAFETY: the caller's promise; masked lanes are not read.
         unsafe {
             for at in (0..whole).step_by(16) {
-                // The next two columns. The processor's own prefetching learns a column's stream
+                // Columns that follow. The processor's own prefetching learns a column's stream
                 // about when it ends; a hint behind the last column is no access.
-                hint::<STORED>(w, first + 2, at);
-                hint::<STORED>(w, second + 2, at);
+                hint::<STORED>(w, first + AHEAD, at);
+                hint::<STORED>(w, second + AHEAD, at);
                 let (a, b) = (load::<STORED>(w, first, at), load::<STORED>(w, second, at));
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let x = _mm512_loadu_ps(x.add(row * k + at));
@@ -450,11 +494,53 @@ mod x86 {
                 }
             }
         }
-        let mut out = [[0.0; 2]; ROWS];
-        for (out, sums) in out.iter_mut().zip(sums) {
-            *out = [_mm512_reduce_add_ps(sums[0]), _mm512_reduce_add_ps(sums[1])];
+        let mut all = [_mm512_setzero_ps(); 2 * ROWS];
+        for (all, sums) in all.chunks_exact_mut(2).zip(sums) {
+            all.copy_from_slice(&sums);
         }
+        let mut out = [[0.0; 2]; ROWS];
+        // SAFETY: as many numbers as a register holds.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr().cast(), totals(all)) };
         out
+    }
+
+    /// The sum of each register's elements, in the registers' order. Two registers' halves are
+    /// added at once, then four registers' quarters, and so on: a quarter of the work of summing
+    /// each alone, in the same order for each.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn totals(sums: [__m512; 16]) -> __m512 {
+        /// Where each step leaves whose sum, undone beforehand.
+        const ORDER: [usize; 16] = [0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15];
+        let mut halves = [_mm512_setzero_ps(); 8];
+        for (i, sum) in halves.iter_mut().enumerate() {
+            let (a, b) = (sums[ORDER[i]], sums[ORDER[i + 8]]);
+            *sum = _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0x44>(a, b),
+                _mm512_shuffle_f32x4::<0xEE>(a, b),
+            );
+        }
+        let mut quarters = [_mm512_setzero_ps(); 4];
+        for (i, sum) in quarters.iter_mut().enumerate() {
+            let (a, b) = (halves[i], halves[i + 4]);
+            *sum = _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0x88>(a, b),
+                _mm512_shuffle_f32x4::<0xDD>(a, b),
+            );
+        }
+        let mut pairs = [_mm512_setzero_ps(); 2];
+        for (i, sum) in pairs.iter_mut().enumerate() {
+            let (a, b) = (quarters[i], quarters[i + 2]);
+            *sum = _mm512_add_ps(
+                _mm512_shuffle_ps::<0x44>(a, b),
+                _mm512_shuffle_ps::<0xEE>(a, b),
+            );
+        }
+        let [a, b] = pairs;
+        _mm512_add_ps(
+            _mm512_shuffle_ps::<0x88>(a, b),
+            _mm512_shuffle_ps::<0xDD>(a, b),
+        )
     }
 
     /// Sixteen weights of a row.
@@ -524,7 +610,12 @@ mod x86 {
         unsafe { *w.scales.add(row * w.k.div_ceil(BLOCK) + at / BLOCK) }
     }
 
-    /// Hints that sixteen weights are read soon.
+    /// Columns between the one that is read and the one that is fetched. Measured on Zen 4, which
+    /// waits for the first-level cache to be filled but not for the second: 38 GB/s, where hints
+    /// for the first-level cache reach 22 at any distance; 8 to 32 columns are alike.
+    const AHEAD: usize = 8;
+
+    /// Hints that sixteen weights are read soon, once a cache line.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     fn hint<const STORED: u8>(w: Weights, row: usize, at: usize) {
@@ -533,8 +624,10 @@ mod x86 {
             BF16 => 2,
             _ => 1,
         };
-        let at = w.data.wrapping_add(bytes * (row * w.k + at));
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        if (bytes * at).is_multiple_of(64) {
+            let at = w.data.wrapping_add(bytes * (row * w.k + at));
+            _mm_prefetch::<_MM_HINT_T1>(at.cast());
+        }
     }
 }
 

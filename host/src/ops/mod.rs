@@ -32,6 +32,7 @@ pub mod rope;
 pub mod rounded;
 pub mod silu_mul;
 
+pub(crate) use cpu::on_pool;
 pub use cpu::without_fused_kernels;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::cpu::{self, Shared};
-use super::matmul::{SKINNY_ROWS_MAX, SKINNY_TASK, Stored, skinny_columns, skinny_stored};
+use super::matmul::{SKINNY_ROWS_MAX, Stored, skinny_columns, skinny_stored, skinny_task};
 
 /// How a rounded weight is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,11 +153,11 @@ impl Rounded {
     }
 
     fn product(&self, m: usize, x: &[f32], y: &mut [f32], add: bool) {
-        let (n, k) = (self.n, self.k);
+        let (n, k, columns_max) = (self.n, self.k, skinny_task(self.n));
         let out = Shared::new(y);
         let task = |number: usize| {
-            let first = number * SKINNY_TASK;
-            let last = (first + SKINNY_TASK).min(n);
+            let first = number * columns_max;
+            let last = (first + columns_max).min(n);
             let put = |row: usize, column: usize, sum: f32| {
                 // SAFETY: this task alone has these columns.
                 let y = unsafe { &mut out.slice(row * n + first + column, 1)[0] };
@@ -174,7 +174,7 @@ impl Rounded {
                 });
             }
         };
-        let tasks = n.div_ceil(SKINNY_TASK);
+        let tasks = n.div_ceil(columns_max);
         if m * n * k < 1 << 16 {
             (0..tasks).for_each(task);
         } else {

@@ -133,6 +133,19 @@ pub(crate) fn max(x: &[f32]) -> f32 {
         .fold(f32::NEG_INFINITY, f32::max)
 }
 
+/// The sum of all elements.
+#[inline(always)]
+pub(crate) fn sum(x: &[f32]) -> f32 {
+    let (lanes, rest) = x.as_chunks::<LANES>();
+    let mut sums = [0f32; LANES];
+    for chunk in lanes {
+        for i in 0..LANES {
+            sums[i] += chunk[i];
+        }
+    }
+    fold(sums) + rest.iter().sum::<f32>()
+}
+
 /// `Σ e^(x − shift)`.
 #[inline(always)]
 pub(crate) fn sum_exp(x: &[f32], shift: f32) -> f32 {

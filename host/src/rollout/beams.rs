@@ -112,7 +112,8 @@ impl<'a> Search<'a> {
         let capacity = self.prompt.len() + self.length_max;
         let mut cache = model.cache(self.config.num_beams, capacity)?;
         let mut logits = model
-            .prefill(&mut cache, 0, self.prompt)?
+            .prefill(&mut cache, &[(0, self.prompt)])?
+            .squeeze(0)?
             .to_vec1::<f32>()?;
         loop {
             let next = self.step(&logits, model.vocabulary());

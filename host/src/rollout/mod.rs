@@ -5,12 +5,14 @@ pub mod kl;
 pub mod logprobs;
 pub mod sampling;
 
+use std::sync::Arc;
+
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 use crate::config::generation::{Generation, Weights};
-use crate::models::{Cache, CausalLm};
-use crate::ops::matmul::SKINNY_ROWS_MAX;
+use crate::models::{Cache, CausalLm, PREFILL_TOKENS};
+use crate::ops::matmul::{SKINNY_ROWS_MAX, rows_stand_alone};
 use crate::ops::rounded::Storage;
 use crate::random::{Purpose, Stream};
 use sampling::{Drawn, Sampler, Sampling, see};
@@ -75,9 +77,9 @@ pub struct Response {
     pub sample: usize,
     /// Its tokens, with the stop token where one ended it.
     pub ids: Vec<u32>,
-    /// Log-probability of each token under the model itself: temperature 1, nothing cut off or
-    /// penalised; in full precision whatever `generation.weights` says. This is what policy
-    /// gradients and KL terms take.
+    /// Log-probability of each token under the model that drew it: temperature 1, nothing cut off
+    /// or penalised. Where `generation.weights` rounds, that is the rounded model;
+    /// [`logprobs::recompute`] puts the model's own in place.
     pub logprobs: Vec<f32>,
     /// Log-probability of each token under the distribution that it was drawn from, which
     /// temperature, cut-offs, penalty and rounded weights shape; 0 where the most likely was taken, or searched.
@@ -116,7 +118,7 @@ pub enum Event<'a> {
 /// `config.num_beams`; ordered by prompt and sample.
 ///
 /// `config.batch_size` rows (at most 64) are decoded at once. A row that ends leaves and the next one takes
-/// its place; samples of one prompt share its computation. Each row draws from a stream of its
+/// its place; prompts are computed together, and samples of one share its computation. Each row draws from a stream of its
 /// own, and its numbers do not depend on its neighbours: a response depends on the model, its
 /// prompt, the seed, and its indices alone.
 ///
@@ -182,10 +184,9 @@ pub fn generate_observed(
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let capacity = (longest + config.max_new_tokens).min(context);
     let slots = config.batch_size.min(ROWS_MAX).clamp(1, total);
-    // One slot more holds the prompt that is being sampled from: its samples copy it.
-    let mut cache = model.cache(slots + 1, capacity)?;
-    let storage = rounding(model, config);
-    if let Some(storage) = storage {
+    // One slot more holds the prompt that is being sampled from: its later samples copy it.
+    let mut cache = model.cache(slots + usize::from(samples_per_prompt > 1), capacity)?;
+    if let Some(storage) = rounding(model, config) {
         model.round_weights(&mut cache, storage)?;
     }
     let mut decoder = Decoder {
@@ -197,33 +198,30 @@ pub fn generate_observed(
         free: (0..slots).rev().collect(),
         done: Vec::with_capacity(total),
     };
-    let mut next = (0..prompts.len())
-        .flat_map(|p| (0..samples_per_prompt).map(move |s| (p, s)))
-        .peekable();
-    let mut prefilled: Option<(usize, Vec<f32>)> = None;
+    let mut waiting = Waiting {
+        prompts,
+        next: (0, 0),
+        samples: samples_per_prompt,
+        spare: slots,
+        kept: None,
+    };
     loop {
         while !decoder.free.is_empty()
-            && let Some((prompt, sample)) = next.next()
+            && let Some(prefilled) = waiting.prefill(model, &mut cache, &mut decoder.free)?
         {
-            if prefilled.as_ref().is_none_or(|(p, _)| *p != prompt) {
-                let logits = model.prefill(&mut cache, slots, &prompts[prompt])?;
-                prefilled = Some((prompt, logits.to_vec1()?));
+            for (slot, prompt, sample, logits) in prefilled {
+                let row = Row {
+                    slot,
+                    prompt,
+                    sample,
+                    rng: Stream::new(seed, Purpose::Sampling, prompt as u64, sample as u64),
+                    ids: Vec::new(),
+                    logprobs: Vec::new(),
+                    sampling_logprobs: Vec::new(),
+                    seen: seen_in(&prompts[prompt], config),
+                };
+                decoder.start(row, &logits, prompts[prompt].len(), observe);
             }
-            let (_, logits) = prefilled.as_ref().expect("filled above");
-            let rng = Stream::new(seed, Purpose::Sampling, prompt as u64, sample as u64);
-            let slot = decoder.free.pop().expect("checked by the loop");
-            cache.copy_row(slots, slot)?;
-            let row = Row {
-                slot,
-                prompt,
-                sample,
-                rng,
-                ids: Vec::new(),
-                logprobs: Vec::new(),
-                sampling_logprobs: Vec::new(),
-                seen: seen_in(&prompts[prompt], config),
-            };
-            decoder.start(row, logits, prompts[prompt].len(), observe);
         }
         let done = decoder.done.len();
         if !observe(Event::Step { done }) || decoder.rows.is_empty() {
@@ -233,9 +231,6 @@ pub fn generate_observed(
     }
     let mut done = decoder.done;
     done.sort_by_key(|r| (r.prompt, r.sample));
-    if storage.is_some() {
-        logprobs::recompute(model, prompts, &mut done)?;
-    }
     Ok(done)
 }
 
@@ -258,6 +253,93 @@ fn seen_in(prompt: &[u32], config: &Generation) -> Vec<u32> {
     seen.sort_unstable();
     seen.dedup();
     seen
+}
+
+/// Responses that wait for a row.
+struct Waiting<'a> {
+    prompts: &'a [Vec<u32>],
+    /// The first of them: its prompt and its number among the prompt's samples.
+    next: (usize, usize),
+    /// Of each prompt.
+    samples: usize,
+    /// The cache row that keeps a prompt some of whose samples wait.
+    spare: usize,
+    /// That prompt, and the logits after it.
+    kept: Option<(usize, Arc<Vec<f32>>)>,
+}
+
+/// A cache row that holds a prompt, the prompt, the number of its sample and the logits after it.
+type Prefilled = (usize, usize, usize, Arc<Vec<f32>>);
+
+impl Waiting<'_> {
+    /// Fills free rows with the next prompts, as many as are computed together; none where
+    /// nothing waits.
+    fn prefill(
+        &mut self,
+        model: &dyn CausalLm,
+        cache: &mut Cache,
+        free: &mut Vec<usize>,
+    ) -> Result<Option<Vec<Prefilled>>> {
+        // Which rows each prompt goes to, and which of its samples is the first.
+        let mut taken: Vec<(usize, usize, Vec<usize>)> = Vec::new();
+        let mut tokens = 0;
+        while self.next.0 < self.prompts.len() && !free.is_empty() {
+            let (prompt, first) = self.next;
+            let kept = self.kept.as_ref().is_some_and(|(p, _)| *p == prompt);
+            let length = if kept { 0 } else { self.prompts[prompt].len() };
+            if tokens > 0 && tokens + length > prefill_tokens_max() {
+                break;
+            }
+            tokens += length;
+            let count = (self.samples - first).min(free.len());
+            taken.push((prompt, first, free.split_off(free.len() - count)));
+            self.next = match first + count {
+                last if last == self.samples => (prompt + 1, 0),
+                last => (prompt, last),
+            };
+        }
+        if taken.is_empty() {
+            return Ok(None);
+        }
+        let kept = self.kept.take_if(|(prompt, _)| *prompt == taken[0].0);
+        let new = &taken[usize::from(kept.is_some())..];
+        let rows: Vec<(usize, &[u32])> = new
+            .iter()
+            .map(|(prompt, _, slots)| (slots[0], self.prompts[*prompt].as_slice()))
+            .collect();
+        let mut logits = Vec::with_capacity(taken.len());
+        if let Some((_, kept)) = kept {
+            cache.copy_row(self.spare, taken[0].2[0])?;
+            logits.push(kept);
+        }
+        if !rows.is_empty() {
+            let computed = model.prefill(cache, &rows)?.to_vec2::<f32>()?;
+            logits.extend(computed.into_iter().map(Arc::new));
+        }
+        let mut all = Vec::new();
+        for ((prompt, first, slots), logits) in taken.iter().zip(&logits) {
+            for (i, slot) in slots.iter().enumerate() {
+                cache.copy_row(slots[0], *slot)?;
+                all.push((*slot, *prompt, first + i, Arc::clone(logits)));
+            }
+        }
+        if let Some((prompt, _, slots)) = taken.last().filter(|(p, ..)| *p == self.next.0) {
+            cache.copy_row(slots[0], self.spare)?;
+            let logits = logits.last().expect("of every prompt").clone();
+            self.kept = Some((*prompt, logits));
+        }
+        Ok(Some(all))
+    }
+}
+
+/// Tokens of prompts that are computed together; one prompt at a time where a row's bits would
+/// depend on the others.
+fn prefill_tokens_max() -> usize {
+    if rows_stand_alone() {
+        PREFILL_TOKENS
+    } else {
+        1
+    }
 }
 
 struct Decoder<'a> {
@@ -449,7 +531,7 @@ mod tests {
         }
     }
 
-    // Would catch log-probabilities that are those of the rounded weights, rounding that does
+    // Would catch log-probabilities that stay those of the rounded weights, rounding that does
     // nothing, and a row that depends on its neighbours then.
     #[test]
     fn rounded_weights_only_draw() {
@@ -458,8 +540,12 @@ mod tests {
                 weights,
                 ..config(batch_size, 1.0)
             };
-            let responses = run(&rounded(4), &Stop::tokens(&[2]));
+            let mut responses = run(&rounded(4), &Stop::tokens(&[2]));
             assert_eq!(run(&rounded(1), &Stop::tokens(&[2])), responses);
+            for response in &responses {
+                assert_eq!(response.logprobs, response.sampling_logprobs);
+            }
+            logprobs::recompute(&model(), &prompts(), &mut responses).expect("computes");
             let mut apart = 0f32;
             for response in &responses {
                 let again = logprobs::response_logprobs(

@@ -616,7 +616,7 @@ fn decoding_equals_the_forward() -> Result<()> {
         let run = || -> Result<()> {
             let whole = model.logits(&batch)?;
             let mut cache = model.cache(2, 6)?;
-            let mut logits = model.prefill(&mut cache, 0, &ids[..3])?.unsqueeze(0)?;
+            let mut logits = model.prefill(&mut cache, &[(0, &ids[..3])])?;
             cache.copy_row(0, 1)?;
             for at in 3..6 {
                 assert_close(&logits, &whole.narrow(0, at - 1, 1)?, 1e-5);

@@ -271,7 +271,11 @@ mod tests {
                 let mut batch = Packed::default();
                 batch.push(&ids);
                 let mut cache = model.cache(1, ids.len()).expect("cache");
-                let logits = model.prefill(&mut cache, 0, &ids).expect("forward");
+                let logits = model
+                    .prefill(&mut cache, &[(0, &ids)])
+                    .expect("forward")
+                    .squeeze(0)
+                    .expect("one row");
                 let logits = logits.to_vec1::<f32>().expect("f32");
                 for (a, b) in logits.iter().zip(numbers(&row["logits"])) {
                     assert!(
