@@ -50,7 +50,7 @@ pub use scorer::Scorer;
 pub use value_head::ValueHead;
 
 use crate::config::model::Lora;
-use crate::ops::attention::{Group, Heads, LayerCache};
+use crate::ops::attention::{Groups, Heads, LayerCache};
 use crate::ops::rope::Angles;
 use crate::ops::rounded::{Rounded, Storage};
 use spec::{Role, WeightSource};
@@ -67,6 +67,17 @@ pub(super) const INITIAL_DEVIATION: f64 = 0.02;
 /// See [`weights::Error`]: each names the file and the tensor.
 pub fn load(folder: &Path, device: &Device) -> std::result::Result<LanguageModel, weights::Error> {
     LanguageModel::load(folder, device)
+}
+
+/// The first CUDA device.
+///
+/// # Errors
+/// This build has no CUDA, or the machine has no such device.
+pub fn cuda() -> Result<Device> {
+    #[cfg(feature = "cuda")]
+    return crate::ops::cuda::device(0);
+    #[cfg(not(feature = "cuda"))]
+    return Device::new_cuda(0);
 }
 
 /// Number of weights of the causal model that a `config.json` describes, and how many of them are
@@ -145,7 +156,7 @@ fn wide(dtype: DType) -> DType {
 
 /// What all layers share in one forward and its backward.
 struct Pass<'a> {
-    groups: &'a [Group],
+    groups: Groups<'a>,
     /// Of the tokens' positions, where heads turn.
     angles: Option<Angles>,
     heads: Heads,
@@ -157,10 +168,15 @@ struct Pass<'a> {
     dropout: Option<u64>,
     /// Weights to decode with in place of the model's own.
     rounded: Option<&'a RoundedWeights>,
+    /// Weights that are in the type of the computation already.
+    cast: Option<&'a CastWeights>,
 }
 
 /// Weights of linear layers by their names in the checkpoint.
 type RoundedWeights = HashMap<String, Rounded>;
+
+/// The same in the type of a computation that is not theirs.
+type CastWeights = HashMap<String, Tensor>;
 
 impl Pass<'_> {
     /// Widths of queries, and of keys and values.
@@ -192,6 +208,9 @@ pub struct Cache {
     pub capacity: usize,
     /// What [`CausalLm::round_weights`] made.
     rounded: RoundedWeights,
+    /// On a device, weights in the type in which it computes: to cast them all for every token would
+    /// cost more than to multiply by them. They are those of when the cache was made.
+    cast: CastWeights,
 }
 
 impl Cache {
