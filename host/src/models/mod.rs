@@ -74,10 +74,7 @@ pub fn load(folder: &Path, device: &Device) -> std::result::Result<LanguageModel
 /// # Errors
 /// This build has no CUDA, or the machine has no such device.
 pub fn cuda() -> Result<Device> {
-    #[cfg(feature = "cuda")]
-    return crate::ops::cuda::device(0);
-    #[cfg(not(feature = "cuda"))]
-    return Device::new_cuda(0);
+    crate::ops::cuda_device()
 }
 
 /// Number of weights of the causal model that a `config.json` describes, and how many of them are

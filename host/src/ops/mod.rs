@@ -37,5 +37,16 @@ pub mod silu_mul;
 
 pub use cpu::without_fused_kernels;
 
+/// The first CUDA device.
+///
+/// # Errors
+/// This build has no CUDA, or the machine has no such device.
+pub fn cuda_device() -> candle_core::Result<candle_core::Device> {
+    #[cfg(feature = "cuda")]
+    return cuda::device(0);
+    #[cfg(not(feature = "cuda"))]
+    return candle_core::Device::new_cuda(0);
+}
+
 #[cfg(test)]
 pub(crate) mod testing;

@@ -15,7 +15,7 @@ pub(crate) fn device() -> Device {
     static DEVICE: LazyLock<Device> =
         LazyLock::new(|| match std::env::var("RLHF_TEST_DEVICE").as_deref() {
             Err(_) | Ok("cpu") => Device::Cpu,
-            Ok("cuda") => crate::models::cuda().expect("a CUDA device, and a build for it"),
+            Ok("cuda") => super::cuda_device().expect("a CUDA device, and a build for it"),
             Ok(other) => panic!("RLHF_TEST_DEVICE is `{other}`: expected cpu or cuda"),
         });
     CHOSEN
