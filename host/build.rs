@@ -16,6 +16,36 @@ fn main() {
     write(&out.join("first-party.txt"), &first_party);
     write(&out.join("embedded.rs"), &embedded(&out));
     build_facts(first_party.lines().count());
+    if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        cuda_kernels(&out.join("kernels.ptx"));
+    }
+}
+
+/// Compiles our kernels for CUDA to PTX, by the nvcc that compiles candle's and for the same cards.
+fn cuda_kernels(ptx: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops/cuda/kernels.cu");
+    println!("cargo::rerun-if-changed={}", source.display());
+    for variable in ["NVCC", "CUDA_HOME", "CUDA_COMPUTE_CAP"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    let home = || std::env::var_os("CUDA_HOME").map(|home| Path::new(&home).join("bin/nvcc"));
+    let nvcc = std::env::var_os("NVCC").map(PathBuf::from).or_else(home);
+    let nvcc = nvcc.unwrap_or_else(|| PathBuf::from("nvcc"));
+    let capability = std::env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| "80".to_owned());
+    let status = std::process::Command::new(&nvcc)
+        .args(["--ptx", "-O3", "-std=c++17"])
+        .arg(format!("--gpu-architecture=compute_{capability}"))
+        .arg("-o")
+        .args([ptx, &source])
+        .status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => panic!("{}: {status}", nvcc.display()),
+        Err(error) => panic!(
+            "{}: {error}: the feature `cuda` needs NVIDIA's toolkit",
+            nvcc.display()
+        ),
+    }
 }
 
 /// Variables for `cli/version.rs`. The commit is only known where `RLHF_COMMIT` says it, as

@@ -3,7 +3,9 @@
 //!
 //! Random weights of SmolLM2-135M's shape. Each workload runs in a process of ours and in one of
 //! the peer's, alternately, so that both see the same machine and each has a peak of its own; the
-//! first unit of each is shown apart. `training [WORKLOAD…]` runs some of them.
+//! first unit of each is shown apart. `training [WORKLOAD…]` runs some of them; with `cuda:f32`,
+//! `cuda:bf16` or `cuda:f16` among the arguments both compute on a GPU in that type (built with
+//! the feature `cuda`), and peaks are those of the GPU's memory.
 //!
 //! What the processor and the memory could do is measured in the same run: products in registers
 //! and a sum over memory, both on all cores.
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use rayon::prelude::*;
 use rlhf::config::Training;
 use rlhf::config::generation::{Generation, Weights};
@@ -161,9 +163,37 @@ fn peak_mib() -> f64 {
     kib.unwrap_or(f64::NAN) / 1024.0
 }
 
+/// A device, and the type in which models compute there.
+fn place(name: &str) -> (Device, DType) {
+    let dtype = match name {
+        "cpu" => return (Device::Cpu, DType::F32),
+        "cuda:f32" => DType::F32,
+        "cuda:bf16" => DType::BF16,
+        "cuda:f16" => DType::F16,
+        other => panic!("`{other}` is no place to compute at"),
+    };
+    (
+        models::cuda().expect("a CUDA device, and a build for it"),
+        dtype,
+    )
+}
+
+/// The largest memory so far: of the process, or of its tensors on a GPU.
+fn peak_at(device: &Device) -> f64 {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        let bytes = rlhf::ops::cuda::peak_bytes(0).expect("the device tells");
+        return bytes as f64 / f64::from(1 << 20);
+    }
+    let _ = device;
+    peak_mib()
+}
+
 /// The measured process: a unit for each line.
-fn work(workload: &str, folder: &Path) {
-    let model = models::load(folder, &Device::Cpu).expect("the model loads");
+fn work(workload: &str, folder: &Path, at: &str) {
+    let (device, dtype) = place(at);
+    let mut model = models::load(folder, &device).expect("the model loads");
+    model.backbone_mut().set_compute(dtype);
     let mut unit = match workload.strip_prefix("generate-") {
         Some(rows) => generation(model, rows.parse().expect("a number")),
         None => training(model, if workload == "lora" { 16 } else { 0 }),
@@ -172,8 +202,9 @@ fn work(workload: &str, folder: &Path) {
         let line = line.expect("a line");
         let start = Instant::now();
         let tokens = unit(&line);
+        device.synchronize().expect("the device is done");
         let seconds = start.elapsed().as_secs_f64();
-        let reply = json!({"seconds": seconds, "tokens": tokens, "peak_mib": peak_mib()});
+        let reply = json!({"seconds": seconds, "tokens": tokens, "peak_mib": peak_at(&device)});
         println!("{reply}");
     }
 }
@@ -406,14 +437,15 @@ fn load_average() -> String {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args()
+    let (places, arguments): (Vec<String>, Vec<String>) = std::env::args()
         .skip(1)
         .filter(|argument| argument != "--bench")
-        .collect();
+        .partition(|argument| argument == "cpu" || argument.starts_with("cuda:"));
+    let at = places.first().map_or("cpu", String::as_str);
     if let [flag, workload, folder] = arguments.as_slice()
         && flag == "--work"
     {
-        return work(workload, Path::new(folder));
+        return work(workload, Path::new(folder), at);
     }
     let folder: PathBuf = target_dir().expect("there is one").join("bench-model");
     let model = shape().init(1, &Device::Cpu).expect("room for the weights");
@@ -440,19 +472,25 @@ fn main() {
         // Each way of ours in a process of its own, as its peak is.
         let start = |_: &&str| {
             let mut command = Command::new(&program);
-            Process::start(command.args(["--work", workload.name]).arg(&folder))
+            let command = command.args(["--work", workload.name]).arg(&folder);
+            Process::start(command.arg(at))
         };
-        let mut ours: Vec<Process> = workload.ours.iter().map(start).collect();
+        // Rounded weights are the CPU's; elsewhere the type says what is read.
+        let ways = match at == "cpu" || !workload.name.starts_with("generate") {
+            true => workload.ours,
+            false => &workload.ours[..1],
+        };
+        let mut ours: Vec<Process> = ways.iter().map(start).collect();
         let mut peer = python.as_ref().map(|python| {
             let mut command = Command::new(python);
             command.arg(root().join("host/benches/training_peer.py"));
-            Process::start(command.arg(workload.name).arg(&folder))
+            Process::start(command.arg(workload.name).arg(&folder).arg(at))
         });
         let mut rounds: Vec<Vec<Measured>> = ours.iter().map(|_| Vec::new()).collect();
         let mut theirs = Vec::new();
         // One more: the first is not steady.
         for _ in 0..=ROUNDS {
-            for ((process, way), rounds) in ours.iter_mut().zip(workload.ours).zip(&mut rounds) {
+            for ((process, way), rounds) in ours.iter_mut().zip(ways).zip(&mut rounds) {
                 rounds.push(process.measure(way));
             }
             if let Some(peer) = &mut peer {
@@ -463,10 +501,14 @@ fn main() {
             show("torch, transformers", &theirs);
         }
         let (work, read) = least(workload.name);
-        for (way, rounds) in workload.ours.iter().zip(&rounds) {
+        for (way, rounds) in ways.iter().zip(&rounds) {
             let median = show(&format!("rlhf, {way}"), rounds);
             if peer.is_some() {
                 ratio(rounds, &theirs, workload.bar);
+            }
+            if at != "cpu" {
+                // What is predicted, and the floor, are the CPU's.
+                continue;
             }
             let mib = predicted(workload.name, way) / f64::from(1 << 20);
             let peak = rounds.iter().fold(0.0f64, |most, m| most.max(m.peak_mib));

@@ -1,8 +1,10 @@
 """One workload on a Llama folder as people run it in Python: torch, transformers, peft.
 
-    training_peer.py WORKLOAD FOLDER        WORKLOAD: train, lora, generate-8, generate-1
+    training_peer.py WORKLOAD FOLDER [PLACE]    WORKLOAD: train, lora, generate-8, generate-1
+                                                PLACE: cpu, cuda:f32, cuda:bf16, cuda:f16
 
-For each line on stdin one measured unit, and one JSON line: seconds, tokens, the process' peak RSS.
+For each line on stdin one measured unit, and one JSON line: seconds, tokens, the peak of the process'
+RSS, or of the GPU's memory. In half precision training is mixed: autocast over weights in f32.
 Needs torch 2.15.0, transformers 5.23.0, peft 0.21.2.
 """
 
@@ -11,7 +13,9 @@ import os
 import sys
 import time
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
+PLACE = sys.argv[3] if len(sys.argv) > 3 else "cpu"
+if PLACE == "cpu":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
@@ -19,10 +23,14 @@ import transformers
 
 SEQUENCES, LENGTH = 4, 256
 PROMPT, NEW = 64, 128
+DEVICE, _, TYPE = PLACE.partition(":")
+HALF = {"bf16": torch.bfloat16, "f16": torch.float16}.get(TYPE)
 LORA_LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def peak_mib():
+    if DEVICE == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
     with open("/proc/self/status", encoding="utf-8") as file:
         for line in file:
             if line.startswith("VmHWM:"):
@@ -41,9 +49,12 @@ def train(model, rank):
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=0.0, fused=True)
     ids = torch.randint(0, model.config.vocab_size, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1))
+    ids = ids.to(DEVICE)
 
     def step():
-        model(input_ids=ids, labels=ids).loss.backward()
+        with torch.autocast(DEVICE, dtype=HALF, enabled=HALF is not None):
+            loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -55,6 +66,9 @@ def train(model, rank):
 def generate(model, rows):
     model.eval()
     ids = torch.randint(3, model.config.vocab_size, (rows, PROMPT), generator=torch.Generator().manual_seed(2))
+    ids = ids.to(DEVICE)
+    if HALF is not None:
+        model.to(HALF)
 
     def run():
         with torch.no_grad():
@@ -76,10 +90,10 @@ def generate(model, rows):
 
 
 def main():
-    workload, folder = sys.argv[1:]
+    workload, folder = sys.argv[1:3]
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(DEVICE)
     if workload.startswith("generate-"):
         unit = generate(model, int(workload.removeprefix("generate-")))
     else:
@@ -87,6 +101,8 @@ def main():
     for _ in sys.stdin:
         start = time.perf_counter()
         tokens = unit()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
         seconds = time.perf_counter() - start
         print(json.dumps({"seconds": seconds, "tokens": tokens, "peak_mib": peak_mib()}), flush=True)
 

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use rlhf::config::model::Lora;
 use rlhf::models::peft::{self, Peft};
 use rlhf::models::{CausalLm, LanguageModel, Model};
@@ -62,7 +62,7 @@ fn shake(model: &mut LanguageModel) {
     for (number, parameter) in model.trainable_mut().into_iter().enumerate() {
         let count = parameter.value.elem_count();
         let noise = (0..count).map(|i| ((i * 7 + number * 3) % 23) as f32 / 230.0 - 0.05);
-        let noise = Tensor::from_vec(noise.collect(), parameter.value.shape(), &Device::Cpu);
+        let noise = Tensor::from_vec(noise.collect(), parameter.value.shape(), &device());
         parameter.value = (&parameter.value + noise.expect("fits")).expect("adds");
         assert_eq!(parameter.value.dtype(), DType::F32);
     }

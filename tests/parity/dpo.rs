@@ -32,7 +32,7 @@ fn reference_model(name: &str) -> LanguageModel {
             .map(|(j, p)| p * (1.0 + 0.01 * ((j % 7) as f64 - 3.0)) as f32)
             .collect::<Vec<_>>();
         parameter.value =
-            Tensor::from_vec(moved, parameter.value.shape(), &Device::Cpu).expect("same shape");
+            Tensor::from_vec(moved, parameter.value.shape(), &device()).expect("same shape");
     }
     model
 }
@@ -63,7 +63,7 @@ fn check_losses(name: &str) {
     let (policy, reference, pairs) = (load(name), reference_model(name), golden_pairs(&expected));
     if let Some(folder) = all_goldens() {
         let file = folder.join(format!("../models/{name}-ref"));
-        let stored = models::load(&file, &Device::Cpu).expect("loads");
+        let stored = models::load(&file, &device()).expect("loads");
         for (a, b) in reference.parameters().iter().zip(stored.parameters()) {
             assert_eq!(values(&a.value), values(&b.value), "{}", a.name);
         }
@@ -359,7 +359,7 @@ fn three_optimizer_steps_match_torch() {
         let model = check_steps(name, 0.0, "noclip", 8, 1);
         if let Some(folder) = all_goldens() {
             let folder = folder.join(format!("../models/{name}-adamw3"));
-            let stored = models::load(&folder, &Device::Cpu).expect("loads");
+            let stored = models::load(&folder, &device()).expect("loads");
             // Where a gradient is as small as its rounding, AdamW makes a step of its sign: a
             // few numbers of GPT-2's, whose position table has many such.
             let strays_in_a_thousand = usize::from(name == "tiny-gpt2-code");

@@ -10,7 +10,7 @@ use rlhf::ops::without_fused_kernels;
 use super::*;
 
 fn encoder(folder: &str) -> Encoder {
-    Encoder::load(&golden(folder), &Device::Cpu).expect("loads")
+    Encoder::load(&golden(folder), &device()).expect("loads")
 }
 
 /// Compares the states behind a layer with `expected`, `[row][column][H]`, at the real tokens.
@@ -91,8 +91,7 @@ fn classifiers_match_transformers() {
     for name in CLASSIFIERS {
         let expected = json(&format!("encoders/{name}.json"));
         let folder = golden(&format!("encoders/{name}"));
-        let mut model =
-            Scorer::load(&folder, HeadKind::Classifier, 0, &Device::Cpu).expect("loads");
+        let mut model = Scorer::load(&folder, HeadKind::Classifier, 0, &device()).expect("loads");
         let (batch, _) = unpadded(&expected);
         let rows = model.rows(&batch);
         let scores = model.scores(&batch, &rows).expect("computes");
@@ -156,7 +155,7 @@ fn minilm_matches_transformers() {
     assert!(output.status.success(), "the peer failed");
     let peer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let folder = PathBuf::from(peer["folder"].as_str().expect("a path"));
-    let encoder = Encoder::load(&folder, &Device::Cpu).expect("loads");
+    let encoder = Encoder::load(&folder, &device()).expect("loads");
     for layer in [0, 3, 6] {
         let states = &peer["hidden_states"][layer.to_string()];
         check_states(&encoder, &peer, layer, &|row, column| {

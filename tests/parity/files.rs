@@ -7,10 +7,11 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use candle_core::Device;
 use rlhf::models::{self, CausalLm};
 use rlhf::tokenizer::Tokenizer;
 use serde_json::{Value, json};
+
+use super::device;
 
 /// Prints what transformers makes of a GGUF file: ids, last logits, a rendered conversation.
 const GGUF: &str = r#"
@@ -67,7 +68,7 @@ fn a_gguf_model_equals_transformers() {
     let chat = json!([{"role": "user", "content": "Write a loop."}]);
     let answer = peer(GGUF, &file, &json!({"prompts": prompts, "chat": chat}));
     let tokenizer = Tokenizer::from_folder(&file).expect("the tokenizer loads");
-    let model = models::load(&file, &Device::Cpu).expect("the model loads");
+    let model = models::load(&file, &device()).expect("the model loads");
     let rendered = tokenizer.chat(&chat, &Value::Null, true).expect("renders");
     assert_eq!(rendered, answer["chat"]);
     for (prompt, row) in prompts.iter().zip(answer["rows"].as_array().expect("rows")) {

@@ -3,7 +3,7 @@
 //! Sources, versions and tolerances: `tests/golden/training/README.md`. With `RLHF_GOLDENS` set
 //! to the folder of all goldens the comparison covers every logit and every weight; with
 //! `RLHF_PEER_PYTHON` set to a Python that has torch and transformers, what we save is loaded
-//! there.
+//! there; with `RLHF_TEST_DEVICE=cuda` models compute on a GPU.
 
 mod adapters;
 mod dpo;
@@ -16,6 +16,7 @@ mod rl;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use candle_core::{Device, Tensor};
 use rlhf::models::{self, LanguageModel, Packed};
@@ -45,8 +46,19 @@ fn all_goldens() -> Option<PathBuf> {
 /// The tiny language models: one for each architecture.
 const LANGUAGE_MODELS: [&str; 3] = ["tiny-llama", "tiny-qwen2", "tiny-gpt2-code"];
 
+/// Where models compute: the CPU, or what `RLHF_TEST_DEVICE` names, `cuda`.
+fn device() -> Device {
+    static DEVICE: LazyLock<Device> =
+        LazyLock::new(|| match std::env::var("RLHF_TEST_DEVICE").as_deref() {
+            Err(_) | Ok("cpu") => Device::Cpu,
+            Ok("cuda") => models::cuda().expect("a CUDA device, and a build for it"),
+            Ok(other) => panic!("RLHF_TEST_DEVICE is `{other}`: expected cpu or cuda"),
+        });
+    DEVICE.clone()
+}
+
 fn load(model: &str) -> LanguageModel {
-    models::load(&golden(&format!("models/{model}")), &Device::Cpu).expect("loads")
+    models::load(&golden(&format!("models/{model}")), &device()).expect("loads")
 }
 
 /// A golden's padded batch: its rows without padding, and where each token stood.

@@ -19,7 +19,7 @@ const MODELS: [&str; 2] = ["tiny-roberta", "tiny-llama"];
 /// The model with the head that the goldens describe.
 fn scorer(name: &str) -> Scorer {
     let folder = golden(&format!("models/{name}"));
-    let mut model = Scorer::load(&folder, HeadKind::ScoreWithBias, 0, &Device::Cpu).expect("loads");
+    let mut model = Scorer::load(&folder, HeadKind::ScoreWithBias, 0, &device()).expect("loads");
     for parameter in model.parameters_mut() {
         let count = parameter.value.elem_count();
         let value: Vec<f32> = match parameter.name.as_str() {
@@ -28,7 +28,7 @@ fn scorer(name: &str) -> Scorer {
             _ => continue,
         };
         let shape = parameter.value.shape();
-        parameter.value = Tensor::from_vec(value, shape, &Device::Cpu).expect("same shape");
+        parameter.value = Tensor::from_vec(value, shape, &device()).expect("same shape");
     }
     model
 }
@@ -235,7 +235,7 @@ fn reward_model_steps_match_torch() {
 /// A reward model whose every weight outside of the backbone says something.
 fn told(name: &str, layer: HumanLogitsLayer) -> Scorer {
     let folder = golden(&format!("models/{name}"));
-    let mut model = Scorer::load_usual(&folder, 3, &Device::Cpu).expect("loads");
+    let mut model = Scorer::load_usual(&folder, 3, &device()).expect("loads");
     model.add_human_logits(3, layer, 3).expect("room");
     for parameter in model.parameters_mut() {
         let is_head = ["score.", "classifier.", "human_logits."];
@@ -243,7 +243,7 @@ fn told(name: &str, layer: HumanLogitsLayer) -> Scorer {
             let count = parameter.value.elem_count();
             let noise: Vec<f32> = (0..count).map(|j| (j % 7) as f32 * 0.1 - 0.25).collect();
             let shape = parameter.value.shape();
-            parameter.value = Tensor::from_vec(noise, shape, &Device::Cpu).expect("same shape");
+            parameter.value = Tensor::from_vec(noise, shape, &device()).expect("same shape");
         }
     }
     model
@@ -259,7 +259,7 @@ fn a_saved_reward_model_scores_the_same() {
             let root = tempfile::tempdir().expect("temporary folder");
             let folder = root.path().join("saved");
             model.save(&folder, &|_| Ok(())).expect("saves");
-            let loaded = Scorer::load_trained(&folder, &Device::Cpu).expect("loads");
+            let loaded = Scorer::load_trained(&folder, &device()).expect("loads");
             let rows = model.rows(&batch);
             let said: Vec<Said> = (0..rows.len())
                 .map(|at| Said {
@@ -298,7 +298,7 @@ fn a_saved_reward_model_loads_in_transformers() {
     for name in MODELS {
         let (batch, _) = unpadded(&json(&format!("training/rm-{name}.json")));
         let mut model =
-            Scorer::load_usual(&golden(&format!("models/{name}")), 3, &Device::Cpu).expect("loads");
+            Scorer::load_usual(&golden(&format!("models/{name}")), 3, &device()).expect("loads");
         for parameter in model.parameters_mut() {
             if parameter.name.contains("score.") || parameter.name.contains("out_proj") {
                 parameter.value = (&parameter.value + 0.1).expect("adds");

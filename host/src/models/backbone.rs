@@ -6,9 +6,11 @@ use super::block::{Block, Kept};
 use super::linear::Linear;
 use super::norm::{Norm, Statistics};
 use super::spec::{Position, Residual, Role, Spec, WeightSource};
-use super::{Cache, INITIAL_DEVIATION, Packed, Parameter, Pass, RoundedWeights, lora, wide};
+use super::{
+    Cache, CastWeights, INITIAL_DEVIATION, Packed, Parameter, Pass, RoundedWeights, lora, wide,
+};
 use crate::config::model::Lora;
-use crate::ops::attention::{Group, LayerCache};
+use crate::ops::attention::{Group, Groups, LayerCache, Step};
 use crate::ops::bias::{add_bias, bias_gradient};
 use crate::ops::embedding::{gather, scatter_add};
 use crate::ops::matmul::as_many_rows;
@@ -279,13 +281,14 @@ impl Backbone {
             )?),
         };
         Ok(Pass {
-            groups,
+            groups: Groups::of(groups),
             angles,
             heads: self.spec.heads,
             compute: self.compute,
             adapters: self.adapters.on,
             dropout: None,
             rounded: None,
+            cast: None,
         })
     }
 
@@ -529,7 +532,18 @@ impl Backbone {
             lengths: vec![0; rows],
             capacity,
             rounded: RoundedWeights::new(),
+            cast: self.cast_weights()?,
         })
+    }
+
+    /// The linear layers' weights in the type of the computation, where they are of another and not
+    /// on the CPU, where what is stored in less is to stay so.
+    fn cast_weights(&self) -> Result<CastWeights> {
+        let layers = self.blocks.iter().flat_map(Block::layers);
+        let weights = layers.map(|layer| &layer.weight);
+        let other = |p: &&Parameter| !self.device.is_cpu() && p.value.dtype() != self.compute;
+        let one = |p: &Parameter| Ok((p.name.clone(), p.cast(self.compute)?));
+        weights.filter(other).map(one).collect()
     }
 
     /// Copies of the linear layers' weights that take less room than f32.
@@ -560,7 +574,8 @@ impl Backbone {
             }
             tokens.push(batch.push(ids));
         }
-        let pass = self.still_pass(&batch.groups, &batch.positions)?;
+        let mut pass = self.still_pass(&batch.groups, &batch.positions)?;
+        pass.cast = Some(&cache.cast);
         let (mut x, _) = self.embed(&batch.ids, &batch.positions)?;
         for (block, cache) in self.blocks.iter().zip(&cache.layers) {
             let (y, kept) = as_many_rows(|| block.forward(&x, &pass))?;
@@ -591,10 +606,11 @@ impl Backbone {
             );
         }
         let mut pass = self.still_pass(&[], &positions)?;
-        pass.rounded = Some(&cache.rounded);
+        (pass.rounded, pass.cast) = (Some(&cache.rounded), Some(&cache.cast));
         let (mut x, _) = self.embed(ids, &positions)?;
+        let step = Step::new(rows, &positions);
         for (block, cache) in self.blocks.iter().zip(&cache.layers) {
-            x = block.decode(x, cache, rows, &positions, &pass)?;
+            x = block.decode(x, cache, &step, &pass)?;
         }
         for row in rows {
             cache.lengths[*row] += 1;

@@ -12,7 +12,7 @@ use super::norm::{Norm, Statistics};
 use super::self_attention::{self, Attention};
 use super::spec::{Residual, Role, Spec, WeightSource};
 use super::{Parameter, Pass};
-use crate::ops::attention::LayerCache;
+use crate::ops::attention::{LayerCache, Step};
 
 #[derive(Debug)]
 pub(super) struct Block {
@@ -173,22 +173,19 @@ impl Block {
         }
     }
 
-    /// One more token for each of `rows`: `x` `[b, H]`, row `i` at `positions[i]` of its sequence.
+    /// One more token for each row of `step`: `x` `[b, H]`.
     pub fn decode(
         &self,
         x: Tensor,
         cache: &LayerCache,
-        rows: &[usize],
-        positions: &[u32],
+        step: &Step,
         pass: &Pass,
     ) -> Result<Tensor> {
         if self.residual != Residual::PreNorm {
             candle_core::bail!("an encoder generates nothing");
         }
         let (normed, _) = self.attention_norm.forward(&x)?;
-        let h = self
-            .attention
-            .decode(x, &normed, cache, rows, positions, pass)?;
+        let h = self.attention.decode(x, &normed, cache, step, pass)?;
         let (normed, _) = self.mlp_norm.forward(&h)?;
         Ok(self.mlp.forward(h, &normed, pass)?.0)
     }

@@ -13,9 +13,9 @@ use super::{
     Backbone, Cache, CausalLm, Model, Objective, Packed, Parameter, Targets, ValueHead, head, peft,
     weights,
 };
-use crate::ops::on_pool;
 use crate::ops::embedding::{gather, scatter_add};
 use crate::ops::matmul::linear;
+use crate::ops::on_pool;
 use crate::ops::rounded::{Rounded, Storage};
 
 /// Name of a head of its own, in every architecture.
@@ -215,16 +215,21 @@ impl LanguageModel {
     /// # Errors
     /// As for [`Backbone::hidden`].
     pub fn logits(&self, batch: &Packed) -> Result<Tensor> {
-        self.head_logits(&self.backbone.hidden(batch)?)
+        self.head_logits(&self.backbone.hidden(batch)?, None)
     }
 
     fn head(&self) -> &Parameter {
         self.lm_head.as_ref().unwrap_or(&self.backbone.embedding)
     }
 
-    fn head_logits(&self, hidden: &Tensor) -> Result<Tensor> {
+    /// Logits by the head, or by `cast`, the head in the type of the computation.
+    fn head_logits(&self, hidden: &Tensor, cast: Option<&Tensor>) -> Result<Tensor> {
         let compute = self.backbone.compute();
-        let logits = linear(&hidden.to_dtype(compute)?, &self.head().cast(compute)?)?;
+        let head = match cast {
+            Some(head) => head.clone(),
+            None => self.head().cast(compute)?,
+        };
+        let logits = linear(&hidden.to_dtype(compute)?, &head)?;
         logits.to_dtype(super::wide(compute))
     }
 }
@@ -313,11 +318,17 @@ impl CausalLm for LanguageModel {
     }
 
     fn cache(&self, rows: usize, capacity: usize) -> Result<Cache> {
-        self.backbone.cache(rows, capacity)
+        let mut cache = self.backbone.cache(rows, capacity)?;
+        let (head, compute) = (self.head(), self.backbone.compute());
+        if !self.backbone.device().is_cpu() && head.value.dtype() != compute {
+            cache.cast.insert(head.name.clone(), head.cast(compute)?);
+        }
+        Ok(cache)
     }
 
     fn prefill(&self, cache: &mut Cache, prompts: &[(usize, &[u32])]) -> Result<Tensor> {
-        self.head_logits(&self.backbone.prefill(cache, prompts)?)
+        let hidden = self.backbone.prefill(cache, prompts)?;
+        self.head_logits(&hidden, cache.cast.get(&self.head().name))
     }
 
     fn round_weights(&self, cache: &mut Cache, storage: Storage) -> Result<()> {
@@ -332,12 +343,16 @@ impl CausalLm for LanguageModel {
     }
 
     fn decode(&self, cache: &mut Cache, rows: &[usize], ids: &[u32]) -> Result<Tensor> {
-        on_pool(|| {
+        let mut step = || {
             let hidden = self.backbone.decode(cache, rows, ids)?;
             match cache.rounded.get(&self.head().name) {
                 Some(head) => head.linear(&hidden),
-                None => self.head_logits(&hidden),
+                None => self.head_logits(&hidden, cache.cast.get(&self.head().name)),
             }
-        })
+        };
+        match self.backbone.device().is_cpu() {
+            true => on_pool(step),
+            false => step(),
+        }
     }
 }

@@ -69,7 +69,7 @@ impl Linear {
         if let Some(w) = self.rounded(pass) {
             return self.finish(w.linear(x)?, x, pass);
         }
-        let w = self.weight.cast(pass.compute)?;
+        let w = self.weight(pass)?;
         let y = match self.transposed {
             true => linear_transposed(x, &w)?,
             false => linear(x, &w)?,
@@ -82,12 +82,20 @@ impl Linear {
         if let Some(w) = self.rounded(pass) {
             return self.finish(w.linear_add(base, x)?, x, pass);
         }
-        let w = self.weight.cast(pass.compute)?;
+        let w = self.weight(pass)?;
         let y = match self.transposed {
             true => linear_transposed_add(base, x, &w)?,
             false => linear_add(base, x, &w)?,
         };
         self.finish(y, x, pass)
+    }
+
+    /// The weight in the pass's type.
+    fn weight(&self, pass: &Pass) -> Result<Tensor> {
+        match pass.cast.and_then(|all| all.get(&self.weight.name)) {
+            Some(weight) => Ok(weight.clone()),
+            None => self.weight.cast(pass.compute),
+        }
     }
 
     /// The weight to decode with, where it is not the layer's own.

@@ -50,7 +50,7 @@ pub use scorer::Scorer;
 pub use value_head::ValueHead;
 
 use crate::config::model::Lora;
-use crate::ops::attention::{Group, Heads, LayerCache};
+use crate::ops::attention::{Groups, Heads, LayerCache};
 use crate::ops::rope::Angles;
 use crate::ops::rounded::{Rounded, Storage};
 use spec::{Role, WeightSource};
@@ -67,6 +67,14 @@ pub(super) const INITIAL_DEVIATION: f64 = 0.02;
 /// See [`weights::Error`]: each names the file and the tensor.
 pub fn load(folder: &Path, device: &Device) -> std::result::Result<LanguageModel, weights::Error> {
     LanguageModel::load(folder, device)
+}
+
+/// The first CUDA device.
+///
+/// # Errors
+/// This build has no CUDA, or the machine has no such device.
+pub fn cuda() -> Result<Device> {
+    crate::ops::cuda_device()
 }
 
 /// Number of weights of the causal model that a `config.json` describes, and how many of them are
@@ -149,7 +157,7 @@ pub const PREFILL_TOKENS: usize = 512;
 
 /// What all layers share in one forward and its backward.
 struct Pass<'a> {
-    groups: &'a [Group],
+    groups: Groups<'a>,
     /// Of the tokens' positions, where heads turn.
     angles: Option<Angles>,
     heads: Heads,
@@ -161,10 +169,15 @@ struct Pass<'a> {
     dropout: Option<u64>,
     /// Weights to decode with in place of the model's own.
     rounded: Option<&'a RoundedWeights>,
+    /// Weights that are in the type of the computation already.
+    cast: Option<&'a CastWeights>,
 }
 
 /// Weights of linear layers by their names in the checkpoint.
 type RoundedWeights = HashMap<String, Rounded>;
+
+/// The same in the type of a computation that is not theirs.
+type CastWeights = HashMap<String, Tensor>;
 
 impl Pass<'_> {
     /// Widths of queries, and of keys and values.
@@ -196,6 +209,9 @@ pub struct Cache {
     pub capacity: usize,
     /// What [`CausalLm::round_weights`] made.
     rounded: RoundedWeights,
+    /// On a device, weights in the type in which it computes: to cast them all for every token would
+    /// cost more than to multiply by them. They are those of when the cache was made.
+    cast: CastWeights,
 }
 
 impl Cache {

@@ -17,6 +17,7 @@ use super::linear::{Linear, Size};
 use super::spec::{Role, WeightSource};
 use super::{Backbone, Model, Packed, Parameter, Pass, peft, weights};
 use crate::config::reward_model::HumanLogitsLayer;
+use crate::ops::attention::Groups;
 use crate::ops::embedding::{gather, scatter_add};
 
 /// What the score is computed with.
@@ -467,13 +468,14 @@ const HEAD_SEED: u64 = 0x5C0E_5C0E;
 /// The head's pass: without adapters, in the type of the states.
 fn full_precision<'a>(pass: &Pass<'a>, dtype: DType) -> Pass<'a> {
     Pass {
-        groups: pass.groups,
+        groups: Groups::of(pass.groups.all()),
         angles: None,
         heads: pass.heads,
         compute: dtype,
         adapters: false,
         dropout: None,
         rounded: None,
+        cast: None,
     }
 }
 

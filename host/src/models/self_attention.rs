@@ -6,7 +6,7 @@ use super::Pass;
 use super::block::Input;
 use super::linear::{Linear, Size};
 use super::spec::{Biases, ProjectionNames, Role, Spec, WeightSource};
-use crate::ops::attention::{Heads, LayerCache, attention, attention_backward};
+use crate::ops::attention::{Heads, LayerCache, Step, attention, attention_backward};
 use crate::ops::rope::{rope, rope_backward};
 
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl Attention {
     /// `base` plus the attention's output for `x`.
     pub fn forward(&self, base: Tensor, x: &Tensor, pass: &Pass) -> Result<(Tensor, Kept)> {
         let [q, k, v] = self.project(&x.to_dtype(pass.compute)?, pass)?;
-        let (attended, lse) = attention(&q, &k, &v, pass.groups, pass.heads)?;
+        let (attended, lse) = attention(&q, &k, &v, &pass.groups, pass.heads)?;
         let y = self.output.forward_add(base, &attended, pass)?;
         let kept = Kept {
             q,
@@ -153,7 +153,7 @@ impl Attention {
             &v,
             &attended,
             &lse,
-            pass.groups,
+            &pass.groups,
             pass.heads,
         )?;
         drop((q, k, v, attended, d_attended));
@@ -191,17 +191,12 @@ impl Attention {
         base: Tensor,
         x: &Tensor,
         cache: &LayerCache,
-        rows: &[usize],
-        positions: &[u32],
+        step: &Step,
         pass: &Pass,
     ) -> Result<Tensor> {
         let [q, k, v] = self.project(&x.to_dtype(pass.compute)?, pass)?;
-        for (i, (row, position)) in rows.iter().zip(positions).enumerate() {
-            let (k, v) = (k.narrow(0, i, 1)?, v.narrow(0, i, 1)?);
-            cache.put(*row, *position as usize, &k, &v, pass.heads)?;
-        }
-        let lengths: Vec<usize> = positions.iter().map(|p| *p as usize + 1).collect();
-        let attended = cache.attend(&q, rows, &lengths, pass.heads)?;
+        cache.put_step(step, &k, &v, pass.heads)?;
+        let attended = cache.attend(&q, step, pass.heads)?;
         self.output.forward_add(base, &attended, pass)
     }
 

@@ -1,10 +1,12 @@
 //! One step of AdamW (Loshchilov & Hutter 2019, algorithm 2) over one parameter, and the norm
 //! that clipping needs.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu;
+#[cfg(feature = "cuda")]
+use super::cuda;
 
 /// Elements a task takes, and the blocks in which [`square_sum`] adds. Part of the result's
 /// bits: sums of blocks are added in order, whatever the number of threads.
@@ -58,30 +60,21 @@ pub fn adamw(
     moments: &mut Moments,
     step: &Step,
 ) -> Result<()> {
-    let t = step.number as i32;
-    let (correction1, correction2) = (1.0 - step.beta1.powi(t), 1.0 - step.beta2.powi(t));
-    let size = step.learning_rate / correction1;
-    let decay = 1.0 - step.learning_rate * step.weight_decay;
+    #[cfg(feature = "cuda")]
+    if cuda::fused_f32([value, gradient, &moments.first, &moments.second]) {
+        return cuda::adamw(value, gradient, [&moments.first, &moments.second], step);
+    }
     if !cpu::fused([value, gradient, &moments.first, &moments.second]) {
+        let (size, correction2) = step.corrected();
         let g = (&*gradient * step.gradient_scale)?;
         moments.first = ((&moments.first * step.beta1)? + (&g * (1.0 - step.beta1))?)?;
         moments.second = ((&moments.second * step.beta2)? + (g.sqr()? * (1.0 - step.beta2))?)?;
         let denominator = ((moments.second.sqrt()? / correction2.sqrt())? + step.epsilon)?;
-        *value = ((&*value * decay)? - ((&moments.first / denominator)? * size)?)?;
+        *value = ((&*value * step.decay())? - ((&moments.first / denominator)? * size)?)?;
         *gradient = gradient.zeros_like()?;
         return Ok(());
     }
-    let numbers = Numbers {
-        scale: step.gradient_scale as f32,
-        decay: decay as f32,
-        beta1: step.beta1 as f32,
-        rest1: (1.0 - step.beta1) as f32,
-        beta2: step.beta2 as f32,
-        rest2: (1.0 - step.beta2) as f32,
-        root: (1.0 / correction2.sqrt()) as f32,
-        epsilon: step.epsilon as f32,
-        size: size as f32,
-    };
+    let numbers = step.numbers();
     cpu::write_all(
         [value, gradient, &moments.first, &moments.second],
         |[value, gradient, first, second]| {
@@ -97,8 +90,38 @@ pub fn adamw(
     )
 }
 
+impl Step {
+    /// The step's size with the first moment's correction, and the second moment's correction.
+    fn corrected(&self) -> (f64, f64) {
+        let t = self.number as i32;
+        let size = self.learning_rate / (1.0 - self.beta1.powi(t));
+        (size, 1.0 - self.beta2.powi(t))
+    }
+
+    /// What is left of a weight before its step.
+    fn decay(&self) -> f64 {
+        1.0 - self.learning_rate * self.weight_decay
+    }
+
+    /// What kernels compute with.
+    pub(super) fn numbers(&self) -> Numbers {
+        let (size, correction2) = self.corrected();
+        Numbers {
+            scale: self.gradient_scale as f32,
+            decay: self.decay() as f32,
+            beta1: self.beta1 as f32,
+            rest1: (1.0 - self.beta1) as f32,
+            beta2: self.beta2 as f32,
+            rest2: (1.0 - self.beta2) as f32,
+            root: (1.0 / correction2.sqrt()) as f32,
+            epsilon: self.epsilon as f32,
+            size: size as f32,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
-struct Numbers {
+pub(super) struct Numbers {
     scale: f32,
     decay: f32,
     beta1: f32,
@@ -108,6 +131,24 @@ struct Numbers {
     root: f32,
     epsilon: f32,
     size: f32,
+}
+
+#[cfg(feature = "cuda")]
+impl Numbers {
+    /// As the kernel for CUDA takes them.
+    pub(super) fn in_order(self) -> [f32; 9] {
+        [
+            self.scale,
+            self.decay,
+            self.beta1,
+            self.rest1,
+            self.beta2,
+            self.rest2,
+            self.root,
+            self.epsilon,
+            self.size,
+        ]
+    }
 }
 
 simd! {
@@ -122,15 +163,35 @@ simd! {
     }
 }
 
-/// `Σ x²`, added in f64.
-pub fn square_sum(x: &Tensor) -> Result<f64> {
-    if !cpu::fused([x]) {
-        return x.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar();
+/// `Σ x²` over all tensors, added in f64. A device is waited for once, not for every tensor.
+pub fn square_sum(tensors: &[&Tensor]) -> Result<f64> {
+    #[cfg(feature = "cuda")]
+    if tensors.iter().all(|x| cuda::fused_f32([x])) {
+        return cuda::square_sum(tensors);
     }
-    cpu::read([x], |[x]| {
-        let sums: Vec<f64> = x.par_chunks(BLOCK).map(block_square_sum).collect();
-        sums.iter().sum()
-    })
+    let (mut sum, mut elsewhere) = (0.0, Vec::new());
+    for x in tensors {
+        if cpu::fused([x]) {
+            sum += cpu::read([x], |[x]| {
+                let sums: Vec<f64> = x.par_chunks(BLOCK).map(block_square_sum).collect();
+                sums.iter().sum::<f64>()
+            })?;
+            continue;
+        }
+        // A matrix' rows are added in its own type: in f64 it would take three times the memory.
+        let squares = match x.rank() {
+            0 | 1 => x.to_dtype(DType::F64)?.sqr()?,
+            _ => x.sqr()?.sum(D::Minus1)?.to_dtype(DType::F64)?,
+        };
+        elsewhere.push(squares.sum_all()?.reshape(1)?);
+    }
+    if !elsewhere.is_empty() {
+        sum += Tensor::cat(&elsewhere, 0)?
+            .to_vec1::<f64>()?
+            .iter()
+            .sum::<f64>();
+    }
+    Ok(sum)
 }
 
 simd! {
@@ -178,12 +239,14 @@ mod tests {
         for (a, b) in fused.iter().zip(&plain) {
             assert_close(a, b, 1e-6);
         }
-        assert_eq!(square_sum(&fused[1])?, 0.0);
+        assert_eq!(square_sum(&[&fused[1]])?, 0.0);
+        let both = [&fused[0], &fused[2].flatten_all()?];
         let sums = (
-            square_sum(&fused[0])?,
-            without_fused_kernels(|| square_sum(&fused[0]))?,
+            square_sum(&both)?,
+            without_fused_kernels(|| square_sum(&both))?,
         );
-        assert!((sums.0 / sums.1 - 1.0).abs() < 1e-12, "{sums:?}");
+        // A matrix' rows of 101 elements are added in f32.
+        assert!((sums.0 / sums.1 - 1.0).abs() < 1e-7, "{sums:?}");
         Ok(())
     }
 }

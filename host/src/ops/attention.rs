@@ -8,14 +8,20 @@
 //! Scores are made for a block of queries at a time and never kept: the backward makes them
 //! again from the log-sum-exp of each row (as in FlashAttention, Dao et al. 2022).
 
+mod cache;
+mod tensors;
+
 use std::ops::Range;
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{self, Shared};
 use super::gemm::{View, product};
-use super::simd::{exp, max, sum, sum_exp};
+use super::simd::{exp, max, sum_exp};
+
+pub use cache::{LayerCache, Step};
+pub use tensors::Groups;
 
 /// Tokens that attend to each other, as ranges over the batch's tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,13 +85,14 @@ pub fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    groups: &[Group],
+    groups: &Groups,
     heads: Heads,
 ) -> Result<(Tensor, Tensor)> {
-    let tokens = check(q, k, v, groups, heads)?;
+    let tokens = check(q, k, v, groups.all(), heads)?;
     if !cpu::fused([q, k, v]) {
-        return forward_tensors(q, k, v, groups, heads);
+        return tensors::forward(q, k, v, groups, heads);
     }
+    let groups = groups.all();
     let (out, lse) = cpu::read([q, k, v], |[q, k, v]| {
         let (mut out, mut lse) = (cpu::buffer(q.len()), cpu::buffer(tokens * heads.query));
         let (shared_out, shared_lse) = (Shared::new(&mut out), Shared::new(&mut lse));
@@ -114,13 +121,14 @@ pub fn attention_backward(
     v: &Tensor,
     out: &Tensor,
     lse: &Tensor,
-    groups: &[Group],
+    groups: &Groups,
     heads: Heads,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    check(q, k, v, groups, heads)?;
+    check(q, k, v, groups.all(), heads)?;
     if !cpu::fused([d_out, q, k, v, out, lse]) {
-        return backward_tensors(d_out, q, k, v, groups, heads);
+        return tensors::backward(d_out, q, k, v, out, lse, groups, heads);
     }
+    let groups = groups.all();
     let (dq, dk, dv) = cpu::read([d_out, q, k, v, out, lse], |[d_out, q, k, v, out, lse]| {
         let (mut dq, mut dk, mut dv) = (
             cpu::buffer(q.len()),
@@ -538,375 +546,6 @@ simd! {
     }
 }
 
-/// One part's operands per head: `q` `[N, t, D]`, `k` and `v` repeated to `[N, s, D]`.
-fn part_tensors(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    group: &Group,
-    (seen, part): (usize, Range<usize>),
-    heads: Heads,
-) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
-    let Heads {
-        query,
-        key_value,
-        width,
-        ..
-    } = heads;
-    let (t, s) = (part.len(), seen + part.len());
-    let q = q
-        .narrow(0, part.start, t)?
-        .reshape((t, query, width))?
-        .transpose(0, 1)?
-        .contiguous()?;
-    let context = |x: &Tensor| -> Result<Tensor> {
-        let own = x.narrow(0, part.start, t)?;
-        let all = if seen > 0 {
-            Tensor::cat(&[&x.narrow(0, group.prefix.start, seen)?, &own], 0)?
-        } else {
-            own
-        };
-        all.reshape((s, key_value, width))?
-            .transpose(0, 1)?
-            .unsqueeze(1)?
-            .broadcast_as((key_value, query / key_value, s, width))?
-            .reshape((query, s, width))?
-            .contiguous()
-    };
-    let hidden: Vec<f32> = (0..t)
-        .flat_map(|i| {
-            (0..s).map(move |j| {
-                if j < seen + heads.visible(i, t) {
-                    0.0
-                } else {
-                    f32::NEG_INFINITY
-                }
-            })
-        })
-        .collect();
-    let mask = Tensor::from_vec(hidden, (1, t, s), q.device())?.to_dtype(wide(q.dtype()))?;
-    Ok((q, context(k)?, context(v)?, mask))
-}
-
-/// The type of scores and their sums: a half-precision softmax would lose what is small.
-fn wide(dtype: DType) -> DType {
-    match dtype {
-        DType::F16 | DType::BF16 => DType::F32,
-        other => other,
-    }
-}
-
-/// Probabilities and log-sum-exp in the [`wide`] type.
-fn probabilities(q: &Tensor, k: &Tensor, mask: &Tensor, scale: f64) -> Result<(Tensor, Tensor)> {
-    let scores = q.matmul(&k.transpose(1, 2)?)?.to_dtype(wide(q.dtype()))?;
-    let scores = (scores * scale)?.broadcast_add(mask)?;
-    let lse = scores.log_sum_exp(D::Minus1)?;
-    Ok((scores.broadcast_sub(&lse.unsqueeze(2)?)?.exp()?, lse))
-}
-
-/// Rows of `part` in a `[T, ·]` zero tensor: sums of these put the parts together.
-fn place(rows: Tensor, part: &Range<usize>, tokens: usize) -> Result<Tensor> {
-    rows.pad_with_zeros(0, part.start, tokens - part.end)
-}
-
-fn forward_tensors(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    groups: &[Group],
-    heads: Heads,
-) -> Result<(Tensor, Tensor)> {
-    let tokens = q.dim(0)?;
-    let mut out = q.zeros_like()?;
-    let mut lse = Tensor::zeros((tokens, heads.query), wide(q.dtype()), q.device())?;
-    for group in groups {
-        for (seen, part) in group.parts().filter(|(_, p)| !p.is_empty()) {
-            let (q, k, v, mask) = part_tensors(q, k, v, group, (seen, part.clone()), heads)?;
-            let (p, part_lse) = probabilities(&q, &k, &mask, heads.scale())?;
-            let rows = p
-                .to_dtype(v.dtype())?
-                .matmul(&v)?
-                .transpose(0, 1)?
-                .reshape((part.len(), heads.query * heads.width))?;
-            out = (out + place(rows, &part, tokens)?)?;
-            lse = (lse + place(part_lse.t()?.contiguous()?, &part, tokens)?)?;
-        }
-    }
-    Ok((out, lse))
-}
-
-fn backward_tensors(
-    d_out: &Tensor,
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    groups: &[Group],
-    heads: Heads,
-) -> Result<(Tensor, Tensor, Tensor)> {
-    let Heads {
-        query,
-        key_value,
-        width,
-        ..
-    } = heads;
-    let tokens = q.dim(0)?;
-    let (mut dq, mut dk, mut dv) = (q.zeros_like()?, k.zeros_like()?, v.zeros_like()?);
-    for group in groups {
-        for (seen, part) in group.parts().filter(|(_, p)| !p.is_empty()) {
-            let (t, s) = (part.len(), seen + part.len());
-            let (q, k, v, mask) = part_tensors(q, k, v, group, (seen, part.clone()), heads)?;
-            let d = d_out
-                .narrow(0, part.start, t)?
-                .reshape((t, query, width))?
-                .transpose(0, 1)?
-                .contiguous()?;
-            let (p, _) = probabilities(&q, &k, &mask, heads.scale())?;
-            let dp = d.matmul(&v.transpose(1, 2)?)?.to_dtype(p.dtype())?;
-            let projection = (&p * &dp)?.sum_keepdim(D::Minus1)?;
-            let ds = ((&p * dp.broadcast_sub(&projection)?)? * heads.scale())?;
-            let (p, ds) = (p.to_dtype(q.dtype())?, ds.to_dtype(q.dtype())?);
-            let rows = ds
-                .matmul(&k)?
-                .transpose(0, 1)?
-                .reshape((t, query * width))?;
-            dq = (dq + place(rows, &part, tokens)?)?;
-            // Heads that shared a key sum their gradients; rows go back to where keys came from.
-            let spread = |to: Tensor, per_head: Tensor| -> Result<Tensor> {
-                let rows = per_head
-                    .reshape((key_value, query / key_value, s, width))?
-                    .sum(1)?
-                    .transpose(0, 1)?
-                    .reshape((s, key_value * width))?;
-                let to = (to + place(rows.narrow(0, seen, t)?.contiguous()?, &part, tokens)?)?;
-                if seen == 0 {
-                    return Ok(to);
-                }
-                to + place(
-                    rows.narrow(0, 0, seen)?.contiguous()?,
-                    &group.prefix,
-                    tokens,
-                )?
-            };
-            dk = spread(dk, ds.transpose(1, 2)?.contiguous()?.matmul(&q)?)?;
-            dv = spread(dv, p.transpose(1, 2)?.contiguous()?.matmul(&d)?)?;
-        }
-    }
-    Ok((dq, dk, dv))
-}
-
-/// Keys and values of one layer for rows that are being generated.
-///
-/// `[rows, N_kv, capacity, D]` each: one head's keys lie together, as decoding reads them.
-#[derive(Debug)]
-pub struct LayerCache {
-    keys: Tensor,
-    values: Tensor,
-}
-
-impl LayerCache {
-    /// Room for `rows` sequences of at most `capacity` tokens.
-    pub fn new(
-        rows: usize,
-        capacity: usize,
-        heads: Heads,
-        dtype: DType,
-        device: &candle_core::Device,
-    ) -> Result<Self> {
-        let shape = (rows, heads.key_value, capacity, heads.width);
-        Ok(Self {
-            keys: Tensor::zeros(shape, dtype, device)?,
-            values: Tensor::zeros(shape, dtype, device)?,
-        })
-    }
-
-    /// Puts the keys and values `[t, N_kv·D]` of consecutive tokens at position `at` of `row`.
-    pub fn put(&self, row: usize, at: usize, k: &Tensor, v: &Tensor, heads: Heads) -> Result<()> {
-        for (cache, x) in [(&self.keys, k), (&self.values, v)] {
-            let t = x.dim(0)?;
-            let (_, _, capacity, _) = cache.dims4()?;
-            if at + t > capacity {
-                candle_core::bail!("{t} tokens at {at} in a cache of {capacity}");
-            }
-            if cpu::fused([x, cache]) {
-                cpu::read([x], |[x]| {
-                    cpu::write(cache, |cache| {
-                        let stride = heads.key_value * heads.width;
-                        for head in 0..heads.key_value {
-                            let to = &mut cache
-                                [(row * heads.key_value + head) * capacity * heads.width..];
-                            copy_head(x, 0..t, stride, head * heads.width, heads.width, to, at);
-                        }
-                    })
-                })??;
-            } else {
-                let x = x
-                    .reshape((t, heads.key_value, heads.width))?
-                    .transpose(0, 1)?
-                    .contiguous()?;
-                cache
-                    .narrow(0, row, 1)?
-                    .slice_set(&x.unsqueeze(0)?, 2, at)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Copies the first `len` tokens of row `from` to row `to`.
-    pub fn copy_row(&self, from: usize, to: usize, len: usize) -> Result<()> {
-        if from == to || len == 0 {
-            return Ok(());
-        }
-        for cache in [&self.keys, &self.values] {
-            let (_, heads, capacity, width) = cache.dims4()?;
-            if cpu::fused([cache]) {
-                cpu::write(cache, |data| {
-                    for head in 0..heads {
-                        let at = |row: usize| (row * heads + head) * capacity * width;
-                        data.copy_within(at(from)..at(from) + len * width, at(to));
-                    }
-                })?;
-            } else {
-                let rows = cache.narrow(0, from, 1)?.narrow(2, 0, len)?.copy()?;
-                cache
-                    .narrow(0, to, 1)?
-                    .slice_set(&rows.contiguous()?, 2, 0)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Attention of one query per row, `q` `[b, N·D]`; row `i` sees the first `lengths[i]` tokens
-    /// of cache row `rows[i]`, its own included.
-    pub fn attend(
-        &self,
-        q: &Tensor,
-        rows: &[usize],
-        lengths: &[usize],
-        heads: Heads,
-    ) -> Result<Tensor> {
-        let Heads {
-            query,
-            key_value,
-            width,
-            ..
-        } = heads;
-        let (_, _, capacity, _) = self.keys.dims4()?;
-        if !cpu::fused([q, &self.keys, &self.values]) {
-            let mut out = Vec::with_capacity(rows.len());
-            for (i, (row, len)) in rows.iter().zip(lengths).enumerate() {
-                let repeat = |x: &Tensor| -> Result<Tensor> {
-                    x.narrow(0, *row, 1)?
-                        .narrow(2, 0, *len)?
-                        .transpose(0, 1)?
-                        .broadcast_as((key_value, query / key_value, *len, width))?
-                        .reshape((query, *len, width))?
-                        .contiguous()
-                };
-                let q = q
-                    .narrow(0, i, 1)?
-                    .reshape((query, 1, width))?
-                    .contiguous()?;
-                let mask = Tensor::zeros((1, 1, *len), wide(q.dtype()), q.device())?;
-                let (p, _) = probabilities(&q, &repeat(&self.keys)?, &mask, heads.scale())?;
-                out.push(
-                    p.to_dtype(q.dtype())?
-                        .matmul(&repeat(&self.values)?)?
-                        .reshape((1, query * width))?,
-                );
-            }
-            return Tensor::cat(&out, 0);
-        }
-        let out = cpu::read([q, &self.keys, &self.values], |[q, keys, values]| {
-            let mut out = cpu::buffer(q.len());
-            let per_key = query / key_value;
-            out.par_chunks_mut(per_key * width)
-                .zip(q.par_chunks(per_key * width))
-                .enumerate()
-                .for_each(|(task, (out, q))| {
-                    let (i, head) = (task / key_value, task % key_value);
-                    let at = (rows[i] * key_value + head) * capacity * width;
-                    let span = at..at + lengths[i] * width;
-                    let mut scores = vec![0.0; lengths[i]];
-                    for (q, out) in q.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-                        attend_row(
-                            q,
-                            &keys[span.clone()],
-                            &values[span.clone()],
-                            &mut scores,
-                            heads.scale() as f32,
-                            out,
-                        );
-                    }
-                });
-            out
-        })?;
-        cpu::tensor(out, q.shape().clone())
-    }
-}
-
-simd! {
-    fn attend_row(q: &[f32], keys: &[f32], values: &[f32], scores: &mut [f32], scale: f32, out: &mut [f32]) {
-        let width = q.len();
-        for (at, score) in (0..keys.len()).step_by(width).zip(scores.iter_mut()) {
-            // A row's keys and values are too much for the caches and read in bursts too short for
-            // the processor to learn: a few keys ahead, and the values for when they are needed.
-            fetch(keys, at + 8 * width, width);
-            fetch(values, at, width);
-            *score = super::simd::dot(q, &keys[at..at + width]) * scale;
-        }
-        let shift = max(scores);
-        for score in scores.iter_mut() {
-            *score = exp(*score - shift);
-        }
-        let inverse = 1.0 / sum(scores);
-        let mut at = 0;
-        while at < width {
-            let values = &values[at..];
-            let out = &mut out[at..];
-            at += match width - at {
-                64.. => weigh::<64>(scores, values, width, inverse, out),
-                32.. => weigh::<32>(scores, values, width, inverse, out),
-                _ => weigh::<1>(scores, values, width, inverse, out),
-            };
-        }
-    }
-}
-
-/// Hints that `count` elements from `at` on are read soon.
-#[inline(always)]
-fn fetch(data: &[f32], at: usize, count: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for at in (at..at + count).step_by(16) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a hint reads nothing, wherever it points.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(data.as_ptr().wrapping_add(at).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (data, at, count);
-}
-
-/// `out = inverse · Σ weight · value` for the first `N` elements of values that lie `stride` apart,
-/// with the sums in registers; returns `N`.
-#[inline(always)]
-fn weigh<const N: usize>(
-    weights: &[f32],
-    values: &[f32],
-    stride: usize,
-    inverse: f32,
-    out: &mut [f32],
-) -> usize {
-    let mut sums = [0f32; N];
-    for (weight, value) in weights.iter().zip(values.chunks(stride)) {
-        for (sum, value) in sums.iter_mut().zip(&value[..N]) {
-            *sum = weight.mul_add(*value, *sum);
-        }
-    }
-    for (out, sum) in out.iter_mut().zip(sums) {
-        *out = sum * inverse;
-    }
-    N
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::{
@@ -948,6 +587,7 @@ mod tests {
         );
         let d = random64((8, 12), 4);
         for heads in both_directions(heads) {
+            let groups = Groups::of(&groups);
             let (out, lse) = attention(&q, &k, &v, &groups, heads)?;
             let (dq, dk, dv) = attention_backward(&d, &q, &k, &v, &out, &lse, &groups, heads)?;
             let loss = |q: &Tensor, k: &Tensor, v: &Tensor| {
@@ -1005,6 +645,7 @@ mod tests {
             );
             let d = random((tokens, q_width), 4);
             for heads in both_directions(heads) {
+                let groups = Groups::of(&groups);
                 let run = || -> Result<[Tensor; 5]> {
                     let (out, lse) = attention(&q, &k, &v, &groups, heads)?;
                     let (dq, dk, dv) =
@@ -1032,7 +673,9 @@ mod tests {
         let groups = [Group::sequence(0..3), Group::sequence(3..4)];
         let first = |v: &Tensor, heads| -> Result<Vec<f64>> {
             Ok(values(
-                &attention(&q, &k, v, &groups, heads)?.0.narrow(0, 0, 1)?,
+                &attention(&q, &k, v, &Groups::of(&groups), heads)?
+                    .0
+                    .narrow(0, 0, 1)?,
             ))
         };
         let changed = |row: usize| -> Result<Tensor> {
@@ -1064,10 +707,16 @@ mod tests {
             prefix: 0..2,
             branches: vec![2..4, 4..5],
         }];
-        let (out, _) = attention(&q, &k, &v, &groups, heads)?;
+        let (out, _) = attention(&q, &k, &v, &Groups::of(&groups), heads)?;
         let rows = |x: &Tensor| x.index_select(&Tensor::new(&[0u32, 1, 4], x.device())?, 0);
         let alone = [Group::sequence(0..3)];
-        let (second, _) = attention(&rows(&q)?, &rows(&k)?, &rows(&v)?, &alone, heads)?;
+        let (second, _) = attention(
+            &rows(&q)?,
+            &rows(&k)?,
+            &rows(&v)?,
+            &Groups::of(&alone),
+            heads,
+        )?;
         assert_close(&rows(&out)?, &second, 1e-6);
         Ok(())
     }
@@ -1083,7 +732,7 @@ mod tests {
         };
         let (q, k, v) = (random((6, 32), 1), random((6, 16), 2), random((6, 16), 3));
         let run = || -> Result<()> {
-            let (whole, _) = attention(&q, &k, &v, &[Group::sequence(0..6)], heads)?;
+            let (whole, _) = attention(&q, &k, &v, &Groups::of(&[Group::sequence(0..6)]), heads)?;
             let cache = LayerCache::new(3, 8, heads, q.dtype(), q.device())?;
             cache.put(
                 0,
@@ -1095,8 +744,10 @@ mod tests {
             cache.copy_row(0, 2, 4)?;
             for at in 4..6 {
                 let one = |x: &Tensor| x.narrow(0, at, 1)?.contiguous();
-                cache.put(2, at, &one(&k)?, &one(&v)?, heads)?;
-                let out = cache.attend(&one(&q)?, &[2], &[at + 1], heads)?;
+                let positions = [at as u32];
+                let step = Step::new(&[2], &positions);
+                cache.put_step(&step, &one(&k)?, &one(&v)?, heads)?;
+                let out = cache.attend(&one(&q)?, &step, heads)?;
                 assert_close(&out, &whole.narrow(0, at, 1)?, 1e-5);
             }
             Ok(())

@@ -10,7 +10,7 @@ thread_local! {
     static FUSED: Cell<bool> = const { Cell::new(true) };
 }
 
-/// Runs `f` with the CPU kernels off on this thread, as operations run on other devices.
+/// Runs `f` with the fused kernels off on this thread, as operations run on devices without any.
 pub fn without_fused_kernels<R>(f: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {
@@ -32,6 +32,12 @@ pub(crate) fn on_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
         true => rayon::scope(|_| f()),
         false => f(),
     }
+}
+
+/// Whether fused kernels are on, of whatever device.
+#[cfg(feature = "cuda")]
+pub(crate) fn kernels_are_on() -> bool {
+    FUSED.get()
 }
 
 /// Whether the fused kernels take these operands: contiguous f32 on the CPU.

@@ -19,10 +19,11 @@ pub fn target_logprobs(logits: &Tensor, targets: &[u32]) -> Result<(Vec<f32>, Ve
         let lse = logits.log_sum_exp(D::Minus1)?;
         let index = Tensor::new(targets, logits.device())?.unsqueeze(1)?;
         let picked = logits.gather(&index, 1)?.squeeze(1)?;
-        let logprobs = (picked - &lse)?
-            .to_dtype(candle_core::DType::F32)?
-            .to_vec1()?;
-        return Ok((logprobs, lse.to_dtype(candle_core::DType::F32)?.to_vec1()?));
+        // Together, so that a device is waited for once.
+        let both = Tensor::cat(&[(picked - &lse)?, lse], 0)?.to_dtype(candle_core::DType::F32)?;
+        let mut logprobs = both.to_vec1()?;
+        let lse = logprobs.split_off(rows);
+        return Ok((logprobs, lse));
     }
     cpu::read([logits], |[logits]| {
         let pairs: Vec<(f32, f32)> = logits

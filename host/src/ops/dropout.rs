@@ -8,6 +8,8 @@ use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu;
+#[cfg(feature = "cuda")]
+use super::cuda;
 
 /// Elements a task takes: large against the cost of a task, small against a cache.
 const TASK: usize = 16 * 1024;
@@ -19,9 +21,7 @@ pub fn dropout(x: &Tensor, probability: f64, key: u64) -> Result<Tensor> {
     let threshold = (probability * 2f64.powi(32)) as u64;
     let scale = 1.0 / (1.0 - probability);
     if !cpu::fused([x]) {
-        let mut mask = vec![1.0; x.elem_count()];
-        apply(&mut mask, 0, threshold, scale as f32, key);
-        let mask = Tensor::from_vec(mask, x.shape(), x.device())?;
+        let mask = mask(x, threshold, scale as f32, key)?;
         // The scale itself is not an f32 in general: in f64 it comes from the mask's zeros.
         if x.dtype() == DType::F64 {
             let kept = mask.gt(0f32)?.to_dtype(DType::F64)?;
@@ -41,6 +41,17 @@ pub fn dropout(x: &Tensor, probability: f64, key: u64) -> Result<Tensor> {
         y
     })?;
     cpu::tensor(y, x.shape().clone())
+}
+
+/// 0 or `scale` for each element of `like`, in f32.
+fn mask(like: &Tensor, threshold: u64, scale: f32, key: u64) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::fused([like]) {
+        return cuda::dropout_mask(like, threshold, scale, key);
+    }
+    let mut mask = vec![1.0; like.elem_count()];
+    apply(&mut mask, 0, threshold, scale, key);
+    Tensor::from_vec(mask, like.shape(), like.device())
 }
 
 simd! {

@@ -4,6 +4,8 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{self, Shared};
+#[cfg(feature = "cuda")]
+use super::cuda;
 
 /// Rows `ids` of `table` `[V, H]`: `[T, H]`. Also gathers rows of activations.
 pub fn gather(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
@@ -28,6 +30,10 @@ pub fn scatter_add(gradient: &mut Tensor, ids: &[u32], dy: &Tensor) -> Result<()
     check(ids, rows)?;
     if dy.dims() != [ids.len(), width] {
         candle_core::bail!("scatter_add: {} ids for {:?}", ids.len(), dy.dims());
+    }
+    #[cfg(feature = "cuda")]
+    if cuda::fused_f32([gradient, dy]) {
+        return cuda::scatter_add(gradient, ids, dy);
     }
     if !cpu::fused([gradient, dy]) {
         *gradient = gradient.index_add(&Tensor::new(ids, dy.device())?, dy, 0)?;

@@ -4,6 +4,8 @@ use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{self, Shared, rows_per_task};
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::simd::{LANES, dot, fold};
 
 /// Normalises the rows of `x` `[T, H]` by weight `w` `[H]`.
@@ -11,6 +13,10 @@ use super::simd::{LANES, dot, fold};
 /// Returns `y` `[T, H]` and `1 / √(mean x² + ε)` `[T]`, which the backward needs.
 pub fn rms_norm(x: &Tensor, w: &Tensor, epsilon: f64) -> Result<(Tensor, Tensor)> {
     let (rows, width) = x.dims2()?;
+    #[cfg(feature = "cuda")]
+    if cuda::fused_f32([x, w]) && w.dims() == [width] {
+        return cuda::rms_norm(x, w, epsilon);
+    }
     if !cpu::fused([x, w]) {
         let inverse = ((x.sqr()?.sum(D::Minus1)? / width as f64)? + epsilon)?
             .sqrt()?
@@ -33,6 +39,10 @@ pub fn rms_norm(x: &Tensor, w: &Tensor, epsilon: f64) -> Result<(Tensor, Tensor)
 /// The forward again from what it returned: `w x inverse`.
 pub fn rms_norm_apply(x: &Tensor, inverse: &Tensor, w: &Tensor) -> Result<Tensor> {
     let (rows, width) = x.dims2()?;
+    #[cfg(feature = "cuda")]
+    if cuda::fused_f32([x, inverse, w]) && w.dims() == [width] && inverse.dims() == [rows] {
+        return cuda::rms_norm_apply(x, inverse, w);
+    }
     if !cpu::fused([x, inverse, w]) {
         return x.broadcast_mul(&inverse.unsqueeze(1)?)?.broadcast_mul(w);
     }
@@ -61,6 +71,13 @@ pub fn rms_norm_backward(
     dw: Option<&mut Tensor>,
 ) -> Result<Tensor> {
     let (rows, width) = x.dims2()?;
+    #[cfg(feature = "cuda")]
+    if cuda::fused_f32([&base, dy, x, inverse, w])
+        && dw.as_ref().is_none_or(|dw| cuda::fused_f32([dw]))
+    {
+        cuda::rms_norm_backward(&base, dy, x, inverse, w, dw.as_deref())?;
+        return Ok(base);
+    }
     let weight_fused = dw.as_ref().is_none_or(|dw| cpu::fused([dw]));
     if !(cpu::fused([&base, dy, x, inverse, w]) && weight_fused) {
         let r = inverse.unsqueeze(1)?;

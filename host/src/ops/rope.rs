@@ -5,6 +5,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{self, rows_per_task};
+#[cfg(feature = "cuda")]
+use super::cuda;
 
 /// Cosines and sines of the tokens' positions, `[T, D/2]` each.
 #[derive(Clone, Debug)]
@@ -45,6 +47,17 @@ impl Angles {
     }
 }
 
+#[cfg(all(test, feature = "cuda"))]
+impl Angles {
+    /// The same in another type.
+    pub(crate) fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        Ok(Self {
+            cos: self.cos.to_dtype(dtype)?,
+            sin: self.sin.to_dtype(dtype)?,
+        })
+    }
+}
+
 /// Turns the heads of `x` `[T, N·D]`, over `x` where the device allows it.
 pub fn rope(x: Tensor, angles: &Angles) -> Result<Tensor> {
     turn(x, angles, 1.0)
@@ -60,6 +73,11 @@ fn turn(x: Tensor, angles: &Angles, direction: f64) -> Result<Tensor> {
     let (angle_rows, half) = angles.cos.dims2()?;
     if rows != angle_rows || !width.is_multiple_of(2 * half) {
         candle_core::bail!("rope: {:?} with angles {:?}", x.dims(), angles.cos.dims());
+    }
+    #[cfg(feature = "cuda")]
+    if cuda::fused([&x, &angles.cos, &angles.sin]) {
+        cuda::rope(&x, &angles.cos, &angles.sin, direction as f32)?;
+        return Ok(x);
     }
     if !cpu::fused([&x, &angles.cos, &angles.sin]) {
         let x = x.reshape((rows, width / (2 * half), 2 * half))?;
@@ -102,14 +120,16 @@ simd! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{assert_close, check_gradient, random, random64, weighted_sum};
+    use super::super::testing::{
+        assert_close, check_gradient, device, random, random64, weighted_sum,
+    };
     use super::*;
     use crate::ops::without_fused_kernels;
 
     // Would catch a backward that turns the wrong way.
     #[test]
     fn backward_is_the_gradient() -> Result<()> {
-        let angles = Angles::new(&[0, 1, 7], 4, 100.0, DType::F64, &Device::Cpu)?;
+        let angles = Angles::new(&[0, 1, 7], 4, 100.0, DType::F64, &device())?;
         let (x, dy) = (random64((3, 8), 1), random64((3, 8), 2));
         let dx = rope_backward(dy.clone(), &angles)?;
         check_gradient(&x, &dx, |x| weighted_sum(&rope(x.clone(), &angles)?, &dy));
@@ -120,7 +140,7 @@ mod tests {
     #[test]
     fn kernels_agree_with_tensors() -> Result<()> {
         let positions: Vec<u32> = (0..130).collect();
-        let angles = Angles::new(&positions, 64, 10_000.0, DType::F32, &Device::Cpu)?;
+        let angles = Angles::new(&positions, 64, 10_000.0, DType::F32, &device())?;
         let x = random((130, 192), 1);
         for direction in [1.0, -1.0] {
             let run = || turn(x.copy()?, &angles, direction);

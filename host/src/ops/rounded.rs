@@ -223,14 +223,16 @@ simd! {
 #[cfg(test)]
 mod tests {
     use super::super::matmul::{linear, linear_add};
-    use super::super::testing::{assert_close, random, values};
+    use super::super::testing::{assert_close, on, random, values};
     use super::*;
     use crate::ops::without_fused_kernels;
+    use candle_core::Device;
 
     // Would catch a wrong edge, scale or layout: products are those of f32 with the rounded
-    // weights, bit for bit.
+    // weights, bit for bit. Weights are rounded on the CPU only.
     #[test]
     fn products_are_f32s_with_rounded_weights() -> Result<()> {
+        let random = |shape, seed| on(&Device::Cpu, || random(shape, seed));
         for (m, n, k) in [
             (1, 1, 1),
             (1, 70, 33),

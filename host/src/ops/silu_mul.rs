@@ -4,6 +4,8 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu;
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::simd::exp;
 
 /// Elements a task takes: large against the cost of a task, small against a cache.
@@ -11,6 +13,10 @@ const TASK: usize = 16 * 1024;
 
 /// `silu(gate) · up`; all three have one shape.
 pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::fused([gate, up]) && gate.dims() == up.dims() {
+        return cuda::silu_mul(gate, up);
+    }
     if !cpu::fused([gate, up]) {
         return gate.silu()? * up;
     }
@@ -27,6 +33,11 @@ pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 
 /// Gradients of `gate` and `up`, written over them where the device allows it.
 pub fn silu_mul_backward(dy: &Tensor, gate: Tensor, up: Tensor) -> Result<(Tensor, Tensor)> {
+    #[cfg(feature = "cuda")]
+    if cuda::fused([dy, &gate, &up]) && dy.dims() == gate.dims() && dy.dims() == up.dims() {
+        cuda::silu_mul_backward(dy, &gate, &up)?;
+        return Ok((gate, up));
+    }
     if !cpu::fused([dy, &gate, &up]) {
         let sigmoid = ((gate.neg()?.exp()? + 1.0)?).recip()?;
         let silu = (&gate * &sigmoid)?;

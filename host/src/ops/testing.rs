@@ -1,14 +1,45 @@
 //! Helpers of the operations' tests: seeded tensors, comparison, finite differences.
 
+use std::cell::RefCell;
+use std::sync::LazyLock;
+
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
 use crate::random::{Purpose, Stream};
+
+/// Where tests compute: the CPU, or what `RLHF_TEST_DEVICE` names, `cuda`.
+///
+/// # Panics
+/// It is not there: a test that was to run on a device must not pass on another.
+pub(crate) fn device() -> Device {
+    static DEVICE: LazyLock<Device> =
+        LazyLock::new(|| match std::env::var("RLHF_TEST_DEVICE").as_deref() {
+            Err(_) | Ok("cpu") => Device::Cpu,
+            Ok("cuda") => super::cuda_device().expect("a CUDA device, and a build for it"),
+            Ok(other) => panic!("RLHF_TEST_DEVICE is `{other}`: expected cpu or cuda"),
+        });
+    CHOSEN
+        .with_borrow(|chosen| chosen.clone())
+        .unwrap_or_else(|| DEVICE.clone())
+}
+
+thread_local! {
+    static CHOSEN: RefCell<Option<Device>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` with tensors on a device of its choice.
+pub(crate) fn on<R>(device: &Device, f: impl FnOnce() -> R) -> R {
+    let before = CHOSEN.replace(Some(device.clone()));
+    let result = f();
+    CHOSEN.set(before);
+    result
+}
 
 /// A normal tensor in f32.
 pub(crate) fn random(shape: impl Into<Shape>, seed: u64) -> Tensor {
     let shape = shape.into();
     let data = Stream::new(seed, Purpose::Initialisation, 9, 9).normal(shape.elem_count(), 1.0);
-    Tensor::from_vec(data, shape, &Device::Cpu).expect("shape fits")
+    Tensor::from_vec(data, shape, &device()).expect("shape fits")
 }
 
 /// The same numbers in f64.
@@ -49,8 +80,7 @@ pub(crate) fn check_gradient(x: &Tensor, gradient: &Tensor, loss: impl Fn(&Tenso
         let at = |delta: f64| {
             let mut data = base.clone();
             data[i] += delta;
-            loss(&Tensor::from_vec(data, x.shape(), &Device::Cpu).expect("same shape"))
-                .expect("loss")
+            loss(&Tensor::from_vec(data, x.shape(), x.device()).expect("same shape")).expect("loss")
         };
         let numeric = (at(STEP) - at(-STEP)) / (2.0 * STEP);
         assert!(

@@ -9,7 +9,7 @@ use crate::config;
 use crate::config::model::Precision;
 use crate::hub;
 use crate::models::peft::Peft;
-use crate::models::{LanguageModel, LlamaConfig, Model};
+use crate::models::{self, LanguageModel, LlamaConfig, Model};
 use crate::tokenizer::{Specials, Tokenizer};
 
 /// Where a policy comes from.
@@ -248,10 +248,10 @@ pub fn device(wanted: config::Device) -> Result<Device, Error> {
     match wanted {
         config::Device::Cpu => Ok(Device::Cpu),
         config::Device::Cuda if !candle_core::utils::cuda_is_available() => Err(missing("CUDA")),
-        config::Device::Cuda => Device::new_cuda(0).map_err(broken),
+        config::Device::Cuda => models::cuda().map_err(broken),
         config::Device::Metal if !candle_core::utils::metal_is_available() => Err(missing("Metal")),
         config::Device::Metal => Device::new_metal(0).map_err(broken),
-        config::Device::Auto => Ok(Device::new_cuda(0)
+        config::Device::Auto => Ok(models::cuda()
             .or_else(|_| Device::new_metal(0))
             .unwrap_or(Device::Cpu)),
     }

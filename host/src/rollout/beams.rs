@@ -290,7 +290,7 @@ impl<'a> Search<'a> {
 mod tests {
     use std::path::Path;
 
-    use candle_core::Device;
+    use crate::ops::testing::device;
     use serde_json::Value;
 
     use super::*;
@@ -316,7 +316,7 @@ mod tests {
             let folder = golden.join("models").join(name);
             let model = loaded
                 .entry(name)
-                .or_insert_with(|| models::load(&folder, &Device::Cpu).ok());
+                .or_insert_with(|| models::load(&folder, &device()).ok());
             // Each architecture joins when it can be loaded.
             let Some(model) = model else { continue };
             let options = &case["options"];
@@ -378,7 +378,7 @@ mod tests {
     fn responses_are_at_most_the_beams() {
         let folder =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/models/tiny-llama");
-        let model = models::load(&folder, &Device::Cpu).expect("loads");
+        let model = models::load(&folder, &device()).expect("loads");
         let config = Generation {
             num_beams: 2,
             ..Generation::default()

@@ -455,6 +455,7 @@ impl Row {
 mod tests {
     use super::*;
     use crate::models::{LanguageModel, LlamaConfig};
+    use crate::ops::testing::{device, on};
     use candle_core::Device;
 
     fn model() -> LanguageModel {
@@ -474,7 +475,7 @@ mod tests {
             eos_token_id: vec![2],
             pad_token_id: None,
         };
-        config.init(5, &Device::Cpu).expect("init")
+        config.init(5, &device()).expect("init")
     }
 
     fn config(batch_size: usize, temperature: f64) -> Generation {
@@ -496,9 +497,11 @@ mod tests {
         generate(&model(), &prompts(), 3, config, stop, 11, &mut |_| true).expect("generates")
     }
 
-    // Would catch rows that get each other's numbers, and samples that repeat each other.
+    // Would catch rows that get each other's numbers, and samples that repeat each other. The bits are
+    // a promise of the CPU's products.
     #[test]
     fn a_response_does_not_depend_on_its_batch() {
+        let run = |config: &Generation, stop: &Stop| on(&Device::Cpu, || run(config, stop));
         let alone = run(&config(1, 1.0), &Stop::tokens(&[2]));
         for batch in [2, 4, 9] {
             assert_eq!(run(&config(batch, 1.0), &Stop::tokens(&[2])), alone);
@@ -532,9 +535,13 @@ mod tests {
     }
 
     // Would catch log-probabilities that stay those of the rounded weights, rounding that does
-    // nothing, and a row that depends on its neighbours then.
+    // nothing, and a row that depends on its neighbours then. Weights are rounded on the CPU only.
     #[test]
     fn rounded_weights_only_draw() {
+        on(&Device::Cpu, rounded_weights_only_draw_there);
+    }
+
+    fn rounded_weights_only_draw_there() {
         for weights in [Weights::Bf16, Weights::Int8] {
             let rounded = |batch_size| Generation {
                 weights,
@@ -634,5 +641,53 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    // Would catch a cache that is read from the wrong place on the device, rows that leave it, and
+    // responses that change from run to run.
+    #[cfg(feature = "cuda")]
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn cuda_generates_what_the_cpu_does() {
+        use crate::models::Model;
+        use crate::ops::{cuda, without_fused_kernels};
+        use candle_core::DType;
+
+        let device = cuda::device(0).expect("a CUDA device");
+        let run = |dtype: DType, temperature: f64| {
+            let mut model = model();
+            model.backbone_mut().set_compute(dtype);
+            let stop = Stop::tokens(&[2, 7, 11]);
+            let config = config(3, temperature);
+            generate(&model, &prompts(), 3, &config, &stop, 11, &mut |_| true).expect("generates")
+        };
+        let there = |dtype, temperature| on(&device, || run(dtype, temperature));
+        for temperature in [0.0, 1.0] {
+            let expected = run(DType::F32, temperature);
+            let ways = [
+                there(DType::F32, temperature),
+                without_fused_kernels(|| there(DType::F32, temperature)),
+            ];
+            for found in ways {
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert_eq!(found.ids, expected.ids);
+                    for (a, b) in found.logprobs.iter().zip(&expected.logprobs) {
+                        assert!((a - b).abs() < 1e-4, "{a} for {b}");
+                    }
+                }
+            }
+            // Rounded logits may choose otherwise where two are near: the first token's do not.
+            for dtype in [DType::BF16, DType::F16] {
+                let found = there(dtype, temperature);
+                assert_eq!(found, there(dtype, temperature), "{dtype:?}");
+                for (found, expected) in found.iter().zip(&expected) {
+                    let (a, b) = (found.logprobs[0], expected.logprobs[0]);
+                    assert!(
+                        found.ids[0] != expected.ids[0] || (a - b).abs() < 0.05,
+                        "{a} {b}"
+                    );
+                }
+            }
+        }
     }
 }

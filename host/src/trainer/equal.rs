@@ -259,3 +259,44 @@ fn left_padding_trains_as_right() {
     assert!(left[19] < 0.8 * left[0], "nothing was learnt: {left:?}");
     assert_eq!(left, right);
 }
+
+// Would catch a step that is another on a CUDA device: the curves of supervised training and DPO are
+// the CPU's (f32 sums in another order, over 30 steps), the same bits with checkpointing, and near
+// in half precision, in which f16 scales its losses.
+#[cfg(feature = "cuda")]
+#[test]
+#[ignore = "needs a CUDA device"]
+fn cuda_trains_as_the_cpu() {
+    use crate::ops::testing::on;
+    use candle_core::DType;
+
+    let device = crate::ops::cuda::device(0).expect("a CUDA device");
+    for kind in [Kind::Supervised, Kind::Preferences] {
+        for make in [model, with_adapters] {
+            let expected = trained(kind, make(), &training()).0;
+            let there = |dtype, checkpointing| {
+                on(&device, || {
+                    let mut model = make();
+                    model.backbone_mut().set_compute(dtype);
+                    model
+                        .backbone_mut()
+                        .set_gradient_checkpointing(checkpointing);
+                    trained(kind, model, &training())
+                })
+            };
+            let found = there(DType::F32, false);
+            check_curves(&format!("{kind:?}"), &expected, &found.0, 2e-3);
+            assert!(found == there(DType::F32, true), "{kind:?}: checkpointed");
+            for dtype in [DType::BF16, DType::F16] {
+                let found = there(dtype, false).0;
+                let last = |curve: &[f64]| curve[20..].iter().sum::<f64>() / 10.0;
+                let (found, expected) = (last(&found), last(&expected));
+                println!("{kind:?}, {dtype:?}: {found} for {expected}");
+                assert!(
+                    (found - expected).abs() < 0.05 * expected.max(0.2),
+                    "{kind:?}, {dtype:?}: {found} for {expected}"
+                );
+            }
+        }
+    }
+}

@@ -530,7 +530,7 @@ mod tests {
     use crate::config::model::Lora;
     use crate::config::training::Schedule;
     use crate::models::{LanguageModel, LlamaConfig, Model};
-    use candle_core::Device;
+    use crate::ops::testing::device;
 
     pub(super) fn model() -> LanguageModel {
         let config = LlamaConfig {
@@ -549,7 +549,7 @@ mod tests {
             eos_token_id: vec![2],
             pad_token_id: None,
         };
-        config.init(5, &Device::Cpu).expect("init")
+        config.init(5, &device()).expect("init")
     }
 
     /// Copy the last prompt token twice.

@@ -81,14 +81,14 @@ impl AdamW {
         max_norm: f64,
         loss_scale: f64,
     ) -> Result<f64> {
-        let mut squares = 0.0;
+        let mut gradients = Vec::with_capacity(parameters.len());
         for parameter in &parameters {
             let Some(gradient) = &parameter.gradient else {
                 candle_core::bail!("`{}` is frozen", parameter.name)
             };
-            squares += square_sum(gradient)?;
+            gradients.push(gradient);
         }
-        let norm = squares.sqrt() / loss_scale;
+        let norm = square_sum(&gradients)?.sqrt() / loss_scale;
         if !norm.is_finite() {
             for parameter in parameters {
                 parameter.gradient = Some(parameter.value.zeros_like()?);

@@ -24,6 +24,8 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   plugins        build the components into the target directory's `plugins`
   tasks          regenerate the embedded tasks and their tokenizer
   lint           clippy with warnings as errors, natively and for components; rustfmt
+  cuda [ARGS…]   set up, build the components, run `cargo ARGS` with NVIDIA's toolkit from PyPI (default:
+                 build --release --package rlhf --features cuda): computes on a GPU where there is one
   check-cuda     type-check the feature `cuda`, Rust only: needs no CUDA, compiles no kernel
   bench [NAME…]  benchmarks, against the peers where RLHF_PEER_PYTHON names them: plugins, sandbox, training
   dist           an archive for machines without Rust and Python, in the target directory's `dist`
@@ -60,6 +62,10 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         "run" => return run_rlhf(rest),
         "test" => test(rest)?,
         "deep" => deep(rest)?,
+        "cuda" => {
+            plugins()?;
+            cuda::run_cargo(rest)?;
+        }
         "setup" | "plugins" | "tasks" | "lint" | "dist" | "check-cuda" if !rest.is_empty() => {
             bail!(
                 "unexpected argument `{}`: `cargo xtask {command}` takes none",

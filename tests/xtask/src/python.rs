@@ -144,7 +144,7 @@ fn install(requirement: &str) -> Result<PathBuf> {
     fs::create_dir_all(&tools).with_context(|| tools.display().to_string())?;
     // Installed beside and renamed, so that what is there is whole.
     let fresh = tools.join(format!("componentize-{}", std::process::id()));
-    let result = pip_install(&tools, requirement, &fresh);
+    let result = pip_install(&tools, &[requirement], &fresh);
     if result.is_ok() && !folder.is_dir() {
         // Fails if another process was first, whose copy is as good.
         let _ = fs::rename(&fresh, &folder);

@@ -276,7 +276,7 @@ fn install_zig(tools: &Path) -> Result<Compiler> {
     fs::create_dir_all(tools).with_context(|| tools.display().to_string())?;
     // Installed beside and renamed, so that what is there is whole.
     let fresh = tools.join(format!("ziglang-{}", std::process::id()));
-    let result = pip_install(tools, &format!("ziglang=={ZIG_VERSION}"), &fresh);
+    let result = pip_install(tools, &[&format!("ziglang=={ZIG_VERSION}")], &fresh);
     if result.is_ok() && !zig.is_file() {
         let _ = fs::remove_dir_all(&folder);
         // Fails if another process was first, whose copy is as good.
@@ -290,11 +290,11 @@ fn install_zig(tools: &Path) -> Result<Compiler> {
     Ok(compiler)
 }
 
-/// Installs a package from PyPI into a folder of its own.
+/// Installs packages from PyPI into a folder of their own, without what they depend on.
 ///
 /// # Errors
 /// There is no Python with pip or venv, or no network.
-pub fn pip_install(tools: &Path, package: &str, into: &Path) -> Result<()> {
+pub fn pip_install(tools: &Path, packages: &[&str], into: &Path) -> Result<()> {
     let install = |python: &OsStr| {
         let mut command = Command::new(python);
         command
@@ -310,7 +310,7 @@ pub fn pip_install(tools: &Path, package: &str, into: &Path) -> Result<()> {
             ])
             .args(["--no-deps", "--only-binary", ":all:", "--target"])
             .arg(into)
-            .arg(package);
+            .args(packages);
         run(&mut command)
     };
     let has_pip = Command::new("python3")

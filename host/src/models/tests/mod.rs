@@ -1,5 +1,7 @@
 //! What must hold for every architecture: each is one row of [`language_models`] or [`scorers`].
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod lora;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -10,7 +12,7 @@ use super::spec::Spec;
 use super::*;
 use crate::config::reward_model::HumanLogitsLayer;
 use crate::ops::embedding::gather;
-use crate::ops::testing::{assert_close, values};
+use crate::ops::testing::{assert_close, device, values};
 use crate::ops::without_fused_kernels;
 
 fn llama(tied: bool) -> Value {
@@ -90,7 +92,7 @@ fn language_models() -> Vec<(&'static str, LanguageModel)> {
 
 /// Random weights, biases too: zeros would hide what reads them from the wrong place.
 fn language_model(config: Value) -> LanguageModel {
-    let mut model = LanguageModel::init(config, 1, &Device::Cpu).expect("init");
+    let mut model = LanguageModel::init(config, 1, &device()).expect("init");
     shake(model.parameters_mut());
     model
 }
@@ -104,8 +106,9 @@ fn shake(parameters: Vec<&mut Parameter>) {
 
 fn scorer(config: Value, kind: HeadKind) -> Scorer {
     let spec = Spec::from_json(&config).expect("a configuration");
-    let mut source = backbone::initial_weights(1, spec.layers, &Device::Cpu);
-    let backbone = Backbone::build(spec, &Device::Cpu, &mut source).expect("builds");
+    let device = device();
+    let mut source = backbone::initial_weights(1, spec.layers, &device);
+    let backbone = Backbone::build(spec, &device, &mut source).expect("builds");
     let mut model = Scorer::init(config, backbone, kind, 1).expect("init");
     shake(model.parameters_mut());
     model
@@ -513,7 +516,7 @@ fn values_on_the_policys_states_have_their_slope() -> Result<()> {
     const WEIGHTS: [f32; 8] = [0.5, -1.0, 0.7, 0.2, -0.4, 1.1, -0.6, 0.3];
     for (name, mut model) in language_models() {
         let width = model.backbone().spec().hidden_size;
-        let mut head = ValueHead::new(width, &Device::Cpu)?;
+        let mut head = ValueHead::new(width, &device())?;
         shake(head.parameters_mut().into());
         model.train()?;
         let (batch, targets) = batch();

@@ -115,9 +115,9 @@ mod tests {
     use super::*;
     use crate::config::{Dpo, Training};
     use crate::models::Model;
+    use crate::ops::testing::device;
     use crate::tracking::Silent;
     use crate::trainer::Run;
-    use candle_core::Device;
     use std::sync::atomic::AtomicBool;
 
     fn pair(last: u32) -> Pair {
@@ -133,7 +133,7 @@ mod tests {
             env!("CARGO_MANIFEST_DIR"),
             "/../tests/golden/models/tiny-llama"
         );
-        let mut model = crate::models::load(Path::new(golden), &Device::Cpu).expect("loads");
+        let mut model = crate::models::load(Path::new(golden), &device()).expect("loads");
         let pairs = [pair(7), pair(8)];
         let stored = Stored::of(folder.path(), &model, &pairs).expect("hashes");
         assert_eq!(stored.read(), None);
@@ -175,7 +175,7 @@ mod tests {
             env!("CARGO_MANIFEST_DIR"),
             "/../tests/golden/models/tiny-llama"
         );
-        let mut model = crate::models::load(Path::new(golden), &Device::Cpu).expect("loads");
+        let mut model = crate::models::load(Path::new(golden), &device()).expect("loads");
         let training = Training {
             steps: 1,
             ..Training::default()

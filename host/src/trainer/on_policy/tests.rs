@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::Device;
+use crate::ops::testing::device;
 
 use super::*;
 use crate::config::model::Lora;
@@ -29,7 +29,7 @@ fn model() -> LanguageModel {
         eos_token_id: vec![2],
         pad_token_id: None,
     };
-    config.init(5, &Device::Cpu).expect("init")
+    config.init(5, &device()).expect("init")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
