@@ -17,12 +17,14 @@
 
 mod command;
 mod components;
+mod documents;
 mod filters;
 mod snapshot;
 mod workspace;
 
 pub use command::{Rlhf, Run, Running};
 pub use components::{component, guest};
+pub use documents::commands;
 pub use filters::Filters;
 pub use snapshot::{BLESS, expect_file};
 pub use workspace::Workspace;
