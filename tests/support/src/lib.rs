@@ -1,5 +1,5 @@
 //! What the test suites share: temporary workspaces, the `rlhf` command,
-//! components built on demand, expected texts.
+//! components built on demand, expected texts, and processes to be measured.
 //!
 //! ```no_run
 //! use rlhf_test_support::{Rlhf, Workspace, component};
@@ -15,6 +15,7 @@
 //!     .expect_snapshot("tests/cli/snapshots/unknown-key.txt");
 //! ```
 
+pub mod bench;
 mod command;
 mod components;
 mod documents;
