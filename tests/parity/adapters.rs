@@ -52,7 +52,7 @@ const PROMPTS: [&[u32]; 3] = [&[5, 6, 7, 8, 9, 10], &[42], &[100, 20, 30, 77, 3]
 fn check(what: &str, model: &LanguageModel, expected: &Value) {
     for (prompt, row) in PROMPTS.iter().zip(expected.as_array().expect("rows")) {
         let mut cache = model.cache(1, prompt.len()).expect("cache");
-        let logits = model.prefill(&mut cache, 0, prompt).expect("forward");
+        let logits = model.prefill(&mut cache, &[(0, prompt)]).expect("forward");
         all_close(&values(&logits), &floats(row), what);
     }
 }

@@ -75,8 +75,11 @@ fn a_gguf_model_equals_transformers() {
         let ids = tokenizer.encode(prompt).expect("encodes");
         assert_eq!(ids, super::ids(&row["ids"]), "{prompt:?}");
         let mut cache = model.cache(1, ids.len()).expect("cache");
-        let logits = model.prefill(&mut cache, 0, &ids).expect("forward");
-        let logits = logits.to_vec1::<f32>().expect("f32");
+        let logits = model.prefill(&mut cache, &[(0, &ids)]).expect("forward");
+        let logits = logits
+            .flatten_all()
+            .and_then(|x| x.to_vec1::<f32>())
+            .expect("f32");
         let worst = logits
             .iter()
             .zip(super::floats(&row["logits"]))

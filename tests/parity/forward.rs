@@ -175,7 +175,7 @@ fn rounding(name: &str, storage: Storage) -> f64 {
             if let Some(storage) = storage {
                 model.round_weights(&mut cache, storage).expect("room");
             }
-            model.prefill(&mut cache, 0, &prompt).expect("forward");
+            model.prefill(&mut cache, &[(0, &prompt)]).expect("forward");
             let mut logprobs = Vec::new();
             for pair in greedy.windows(2) {
                 let logits = model.decode(&mut cache, &[0], &pair[..1]).expect("forward");

@@ -10,25 +10,21 @@ mod workers;
 #[cfg(target_os = "linux")]
 mod memory;
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use rlhf_test_support::{Workspace, component, rlhf};
 use serde_json::Value;
 
-/// Would catch a change after which `--mode fast --method dpo` no longer learns: on each of
-/// three seeds, warm-up and DPO each raise the held-out BLEU by more than the
-/// intervals could explain, and the held-out preference accuracy rises.
-#[test]
-#[ignore = "three runs of a minute each; `cargo xtask deep` has the time"]
-fn own_preferences_teach_on_three_seeds() {
+/// `--mode fast` with further arguments on each of three seeds; what each leaves as its summary.
+fn three_seeds(plugins: &Path, arguments: &[&str], limit: Duration) -> Vec<(&'static str, Value)> {
     let workspace = Workspace::new();
-    let bleu = component("metric-bleu");
-    component("metric-codebleu");
-    let plugins = bleu.ancestors().nth(2).expect("plugins/metrics/bleu.wasm");
-    for seed in ["1", "2", "3"] {
+    let one = |seed| {
         let run = rlhf!(&workspace)
             .env("RLHF_PLUGIN_PATH", plugins)
-            .args(["--mode", "fast", "--method", "dpo", "--seed", seed])
-            .args(["--output-dir", seed])
-            .timeout(std::time::Duration::from_secs(900))
+            .args(["--mode", "fast", "--seed", seed, "--output-dir", seed])
+            .args(arguments)
+            .timeout(limit)
             .run()
             .expect_code(0);
         println!(
@@ -36,29 +32,38 @@ fn own_preferences_teach_on_three_seeds() {
             run.elapsed.as_secs_f64(),
             run.stdout
         );
-        let summary: Value = serde_json::from_str(&workspace.read(format!("{seed}/summary.json")))
-            .expect("it is JSON");
-        let intervals: Vec<(f64, f64)> = summary["evaluations"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .map(|stage| {
-                assert!(
-                    stage["tasks"].as_u64() >= Some(200),
-                    "too few held-out tasks"
-                );
-                let metrics = stage["metrics"].as_array().expect("a list");
-                let bleu = metrics
-                    .iter()
-                    .find(|metric| metric["name"] == "bleu")
-                    .expect("bleu");
-                let end = |at: usize| bleu["interval"][at].as_f64().expect("a number");
-                (end(0), end(1))
-            })
-            .collect();
-        assert_eq!(intervals.len(), 3);
+        let summary = workspace.read(format!("{seed}/summary.json"));
+        (seed, serde_json::from_str(&summary).expect("it is JSON"))
+    };
+    ["1", "2", "3"].map(one).into()
+}
+
+/// A metric on the held-out tasks of a stage: its value and interval.
+fn held_out(summary: &Value, stage: &str, metric: &str) -> (f64, [f64; 2]) {
+    let all = summary["evaluations"].as_array().expect("a list");
+    let one = all.iter().find(|e| e["stage"] == stage).expect(stage);
+    assert!(one["tasks"].as_u64() >= Some(200), "too few held-out tasks");
+    let metrics = one["metrics"].as_array().expect("a list");
+    let found = metrics.iter().find(|m| m["name"] == metric).expect(metric);
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let interval = [0, 1].map(|at| number(&found["interval"][at]));
+    (number(&found["value"]), interval)
+}
+
+/// Would catch a change after which `--mode fast --method dpo` no longer learns: on each of
+/// three seeds, warm-up and DPO each raise the held-out BLEU by more than the
+/// intervals could explain, and the held-out preference accuracy rises.
+#[test]
+#[ignore = "three runs of a minute each; `cargo xtask deep` has the time"]
+fn own_preferences_teach_on_three_seeds() {
+    let bleu = component("metric-bleu");
+    component("metric-codebleu");
+    let plugins = bleu.ancestors().nth(2).expect("plugins/metrics/bleu.wasm");
+    for (seed, summary) in three_seeds(plugins, &["--method", "dpo"], Duration::from_secs(900)) {
+        let intervals = ["before warm-up", "after warm-up", "after dpo"]
+            .map(|stage| held_out(&summary, stage, "bleu").1);
         for pair in intervals.windows(2) {
-            assert!(pair[0].1 < pair[1].0, "seed {seed}: {intervals:?}");
+            assert!(pair[0][1] < pair[1][0], "seed {seed}: {intervals:?}");
         }
         let preferences = &summary["preferences"];
         let accuracy = |when: &str| preferences[when]["accuracy"].as_f64().expect("a number");
@@ -75,41 +80,10 @@ fn own_preferences_teach_on_three_seeds() {
 #[test]
 #[ignore = "three runs of some minutes each; `cargo xtask deep` has the time"]
 fn ppo_learns_from_executed_tests_on_three_seeds() {
-    let workspace = Workspace::new();
-    for package in ["metric-bleu", "metric-codebleu", "runner-python"] {
-        component(package);
-    }
-    let tests = component("metric-unit-tests");
-    let plugins = tests.ancestors().nth(2).expect("plugins/metrics/…");
-    for seed in ["1", "2", "3"] {
-        let run = rlhf!(&workspace)
-            .env("RLHF_PLUGIN_PATH", plugins)
-            .args(["--mode", "fast", "--seed", seed])
-            .args(["--plugin", "unit-tests,weight=1,grant=sandbox"])
-            .args(["--output-dir", seed])
-            .timeout(std::time::Duration::from_secs(1800))
-            .run()
-            .expect_code(0);
-        println!(
-            "seed {seed}: {:.0} s\n{}",
-            run.elapsed.as_secs_f64(),
-            run.stdout
-        );
-        let summary: Value = serde_json::from_str(&workspace.read(format!("{seed}/summary.json")))
-            .expect("it is JSON");
-        let passed = |stage: &str| {
-            let all = summary["evaluations"].as_array().expect("a list");
-            let one = all.iter().find(|e| e["stage"] == stage).expect(stage);
-            assert!(one["tasks"].as_u64() >= Some(200), "too few held-out tasks");
-            let metrics = one["metrics"].as_array().expect("a list");
-            let tests = metrics.iter().find(|m| m["name"] == "unit-tests");
-            let number = |value: &Value| value.as_f64().expect("a number");
-            let tests = tests.expect("unit-tests");
-            (
-                number(&tests["value"]),
-                [0, 1].map(|at| number(&tests["interval"][at])),
-            )
-        };
+    let plugins = with_unit_tests();
+    let tests = ["--plugin", "unit-tests,weight=1,grant=sandbox"];
+    for (seed, summary) in three_seeds(&plugins, &tests, Duration::from_secs(1800)) {
+        let passed = |stage| held_out(&summary, stage, "unit-tests");
         let (before, after) = (passed("after warm-up"), passed("after ppo"));
         assert!((0.15..=0.40).contains(&before.0), "seed {seed}: {before:?}");
         assert!(
@@ -118,4 +92,14 @@ fn ppo_learns_from_executed_tests_on_three_seeds() {
         );
         assert_eq!(summary["rollouts"]["bad_batches"], 0);
     }
+}
+
+/// The plugins' folder, with what executed tests need.
+fn with_unit_tests() -> PathBuf {
+    for package in ["metric-bleu", "metric-codebleu", "runner-python"] {
+        component(package);
+    }
+    let tests = component("metric-unit-tests");
+    let plugins = tests.ancestors().nth(2).expect("plugins/metrics/…");
+    plugins.to_owned()
 }

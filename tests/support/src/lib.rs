@@ -1,5 +1,5 @@
 //! What the test suites share: temporary workspaces, the `rlhf` command,
-//! components built on demand, expected texts.
+//! components built on demand, expected texts, and processes to be measured.
 //!
 //! ```no_run
 //! use rlhf_test_support::{Rlhf, Workspace, component};
@@ -15,14 +15,17 @@
 //!     .expect_snapshot("tests/cli/snapshots/unknown-key.txt");
 //! ```
 
+pub mod bench;
 mod command;
 mod components;
+mod documents;
 mod filters;
 mod snapshot;
 mod workspace;
 
 pub use command::{Rlhf, Run, Running};
 pub use components::{component, guest};
+pub use documents::commands;
 pub use filters::Filters;
 pub use snapshot::{BLESS, expect_file};
 pub use workspace::Workspace;

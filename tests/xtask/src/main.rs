@@ -27,7 +27,8 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   cuda [ARGS…]   set up, build the components, run `cargo ARGS` with NVIDIA's toolkit from PyPI (default:
                  build --release --package rlhf --features cuda): computes on a GPU where there is one
   check-cuda     type-check the feature `cuda`, Rust only: needs no CUDA, compiles no kernel
-  bench [NAME…]  benchmarks, against the peers where RLHF_PEER_PYTHON names them: plugins, sandbox, training
+  bench [NAME…]  benchmarks, against the peers where RLHF_PEER_PYTHON names them: plugins, sandbox, training, trl;
+                 trl takes TRL's last PPO from the folder RLHF_PEER_TRL_PPO
   dist           an archive for machines without Rust and Python, in the target directory's `dist`
   deep           check-cuda, then all tests, the slow ones and the comparisons with peers included, then
                  the fuzz targets, a minute each, where nightly Rust and cargo-fuzz are there
@@ -150,7 +151,7 @@ fn test(arguments: &[String]) -> Result<()> {
 
 /// One after the other, since two would time each other.
 fn bench(names: &[String]) -> Result<()> {
-    const ALL: [&str; 3] = ["plugins", "sandbox", "training"];
+    const ALL: [&str; 4] = ["plugins", "sandbox", "training", "trl"];
     if let Some(other) = names.iter().find(|name| !ALL.contains(&name.as_str())) {
         bail!("no benchmark `{other}`: expected one of {}", ALL.join(", "));
     }

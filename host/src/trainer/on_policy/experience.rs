@@ -19,7 +19,7 @@ pub struct Experience {
     pub response: Vec<u32>,
     /// Whether it ended before its length did it.
     pub ended: bool,
-    /// Under the policy that sampled it, computed as the trainer does: the first ratio is 1.
+    /// Under the policy that sampled it.
     pub logprobs: Vec<f32>,
     /// Under the reference; empty where there is none.
     pub ref_logprobs: Vec<f32>,
@@ -41,7 +41,7 @@ impl Experience {
             prompt: prompt.to_vec(),
             response: response.ids.clone(),
             ended: response.finish != FinishReason::Length,
-            logprobs: Vec::new(),
+            logprobs: response.logprobs.clone(),
             ref_logprobs: Vec::new(),
             values: Vec::new(),
             score,

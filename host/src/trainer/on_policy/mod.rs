@@ -14,6 +14,7 @@ mod surrogate;
 
 use std::sync::atomic::Ordering;
 
+use candle_core::DType;
 use serde_json::{Value, json};
 
 use super::checkpoint::Keeper;
@@ -524,12 +525,19 @@ impl Learner<'_, '_> {
         }
     }
 
-    /// Log-probabilities, values and advantages.
+    /// Log-probabilities that sampling did not leave, values and advantages.
     fn observe(&mut self, job: &Job, batch: &mut [Experience]) -> Result<(), Error> {
         let micro = job.training.batch_size;
         let name = self.recipe.name;
-        let policy = experience::logprobs(&*self.model, batch, micro)
-            .map_err(doing(format!("{name}: log-probabilities of the policy")))?;
+        // Half precision rounds differently where tokens come one by one, and the first ratio is to be
+        // 1. In f32 it is, to the sixth digit, and a pass over the batch is saved.
+        if self.model.backbone().compute() != DType::F32 {
+            let policy = experience::logprobs(&*self.model, batch, micro)
+                .map_err(doing(format!("{name}: log-probabilities of the policy")))?;
+            for (one, logprobs) in batch.iter_mut().zip(policy) {
+                one.logprobs = logprobs;
+            }
+        }
         let reference = self.reference.logprobs(self.model, batch, micro);
         let reference =
             reference.map_err(doing(format!("{name}: log-probabilities of the reference")))?;
@@ -541,9 +549,6 @@ impl Learner<'_, '_> {
             ),
             None => None,
         };
-        for (one, logprobs) in batch.iter_mut().zip(policy) {
-            one.logprobs = logprobs;
-        }
         for (one, logprobs) in batch.iter_mut().zip(reference.into_iter().flatten()) {
             one.ref_logprobs = logprobs;
         }
