@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`cli`] | flags, commands, exit codes |
 //! | [`config`] | a run's settings: presets, files, ranges |
+//! | [`files`] | files that are whole whatever ends the process |
 //! | [`hub`] | from a model's name to a folder |
 //! | [`gguf`] | the header of a file of llama.cpp's |
 //! | [`tokenizer`] | text to ids and back, conversations to text |
@@ -35,6 +36,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod evaluate;
+pub mod files;
 pub mod gguf;
 pub mod hub;
 pub mod models;

@@ -61,6 +61,8 @@ pub enum Kind {
     Evaluation,
     /// `response`, maybe `prompt`, `references`, `tests`, `id`, `language`.
     Prediction,
+    /// `text`, as in TRL: a demonstration without a prompt.
+    Text,
 }
 
 impl Kind {
@@ -80,6 +82,7 @@ impl Kind {
             Self::Demonstration => "demonstration",
             Self::Evaluation => "evaluation",
             Self::Prediction => "prediction",
+            Self::Text => "text",
         }
     }
 
@@ -89,14 +92,14 @@ impl Kind {
             Self::Rating => &[Field::Prompt, Field::Response, Field::Rating],
             Self::Demonstration => &[Field::Prompt, Field::Response],
             Self::Evaluation => &[Field::Prompt],
-            Self::Prediction => &[Field::Response],
+            Self::Prediction | Self::Text => &[Field::Response],
         }
     }
 
     /// An evaluation needs one of its two; the others can do without.
     fn optional(self) -> &'static [Field] {
         match self {
-            Self::Comparison => &[],
+            Self::Comparison | Self::Text => &[],
             Self::Demonstration => &[Field::Messages],
             Self::Rating => &[Field::Logits],
             Self::Evaluation => &[
@@ -132,6 +135,9 @@ impl Kind {
         self.required().contains(&field) || self.optional().contains(&field)
     }
 }
+
+/// TRL's column of texts without a prompt.
+const TEXT: &str = "text";
 
 /// What a column can fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -228,6 +234,7 @@ impl Field {
             // What models answered comes from many tools: HumanEval's files have
             // `task_id`, `completion` and `test`.
             (Self::Response, Some(Kind::Prediction)) => &["prediction", "completion", "generation"],
+            (Self::Response, Some(Kind::Text)) => &[TEXT],
             // TRL's name.
             (Self::Response, _) => &["completion"],
             (Self::Tests, Some(Kind::Prediction)) => &["test"],
@@ -405,10 +412,19 @@ impl Layout {
             None if !present.contains(&Field::Rating) && present.contains(&Field::Logits) => {
                 return Err(missing(names, &present, &[Kind::Rating]));
             }
-            None => Kind::RECOGNISED
+            None => match Kind::RECOGNISED
                 .into_iter()
                 .find(|kind| kind.fits(&present))
-                .ok_or_else(|| missing(names, &present, &Kind::RECOGNISED))?,
+            {
+                Some(kind) => kind,
+                // Of a text alone nothing else can be made.
+                None if present.iter().all(|field| *field == Field::Id)
+                    && names.iter().any(|name| name.eq_ignore_ascii_case(TEXT)) =>
+                {
+                    return Self::of_columns(names, columns, Some(Kind::Text));
+                }
+                None => return Err(missing(names, &present, &Kind::RECOGNISED)),
+            },
         };
         // A prompt of another name must not be lost: nobody would miss it.
         let usual = Field::Prompt.usual_names();
@@ -675,7 +691,7 @@ impl Draft {
         };
         let text =
             |value: Option<String>, field: Field| value.ok_or_else(|| lacks(field.name(), "text"));
-        let prompt = if kind == Kind::Prediction {
+        let prompt = if matches!(kind, Kind::Prediction | Kind::Text) {
             prompt.unwrap_or_default()
         } else {
             text(prompt, Field::Prompt)?
@@ -694,7 +710,7 @@ impl Draft {
                     .ok_or_else(|| lacks(Field::Rating.name(), "a number"))?,
                 logits: self.logits,
             },
-            Kind::Demonstration => Content::Demonstration {
+            Kind::Demonstration | Kind::Text => Content::Demonstration {
                 prompt,
                 response: text(response, Field::Response)?,
             },
@@ -754,6 +770,14 @@ mod tests {
             Ok(Kind::Rating),
         );
         check(&["prompt", "reference"], "{}", None, Ok(Kind::Evaluation));
+        check(&["text"], "{}", None, Ok(Kind::Text));
+        check(&["id", "Text", "url"], "{}", None, Ok(Kind::Text));
+        check(
+            &["text", "prompt", "response"],
+            "{}",
+            None,
+            Ok(Kind::Demonstration),
+        );
         check(
             &["prompt", "references", "tests"],
             "{}",

@@ -205,6 +205,21 @@ fn human_feedback_becomes_a_part_of_the_reward() {
         again.stderr
     );
     same(&workspace, "whole", "cut");
+    // What the first process said is said again to TensorBoard, and nothing twice.
+    let [whole, cut] = ["whole", "cut"].map(|run| crate::tracking::scalars(&workspace.join(run)));
+    let once: std::collections::HashSet<_> = cut.iter().collect();
+    assert_eq!(once.len(), cut.len());
+    let missing: Vec<_> = whole.iter().filter(|point| !once.contains(point)).collect();
+    assert!(
+        missing.is_empty() && whole.len() == cut.len(),
+        "{missing:?}"
+    );
+    assert!(
+        whole.iter().any(|(tag, _)| tag == "reward_model/loss"),
+        "{whole:?}"
+    );
+    // The reward model that the run has trained is found again.
+    call(&workspace, &["replay", "cut"]).expect_code(0);
     // A model that is nowhere is missed before any work.
     let arguments = [
         "--mode",
@@ -248,6 +263,89 @@ fn preferences_alone_mean_dpo() {
     plan(
         &["--plugin", "bleu,weight=1"],
         "ppo        4 responses to each of 32 prompts a step (of 16), rewarded by bleu",
+    );
+}
+
+/// Would catch a reward that has more for nothing than for the answer and is not told of, and
+/// warnings that the run's files and its page lack.
+#[test]
+fn a_reward_for_what_is_bad_is_told() {
+    let workspace = Workspace::new();
+    settings(&workspace, 0);
+    let arguments = [
+        "--mode",
+        "fast",
+        "--config",
+        "small.toml",
+        "--method",
+        "ppo",
+    ];
+    let more = ["--plugin", "bleu,weight=-1", "--output-dir", "out"];
+    let told = "ppo, step 1: the reward has 0 for a response that is known to be bad";
+    call(&workspace, &[&arguments[..], &more].concat())
+        .expect_code(0)
+        .expect_stderr(told)
+        .expect_stdout(told);
+    let margins = rows(&workspace, "out/metrics.jsonl", "ppo");
+    let margins = margins.iter().map(|row| &row["diagnostics/canary_margin"]);
+    assert!(
+        margins
+            .into_iter()
+            .all(|margin| margin.as_f64() < Some(0.0))
+    );
+    let summary: Value = serde_json::from_str(&workspace.read("out/summary.json")).expect("JSON");
+    let warnings = summary["warnings"].as_array().expect("a list");
+    // Once: it is there in each batch.
+    let of_it = warnings
+        .iter()
+        .filter(|w| w.as_str().is_some_and(|w| w.contains("known to be bad")));
+    assert_eq!(of_it.count(), 1, "{warnings:?}");
+    let page = workspace.read("out/report.html");
+    assert!(page.contains("known to be bad"));
+    assert_eq!(
+        rows(&workspace, "out/warnings.jsonl", "ppo").len(),
+        warnings.len()
+    );
+}
+
+/// Would catch texts without a prompt, as TRL's `text` rows, that nothing is learnt of, and tasks
+/// that are made of them.
+#[test]
+fn texts_are_learnt() {
+    let workspace = Workspace::new();
+    settings(&workspace, 0);
+    let texts: Vec<String> = (0..12)
+        .map(|i| json!({"text": format!("def f{i}(x):\n    return x + {i}\n")}).to_string())
+        .collect();
+    workspace.write("texts.jsonl", texts.join("\n"));
+    let run = |more: &[&str]| {
+        let arguments = [
+            "--mode",
+            "fast",
+            "--config",
+            "small.toml",
+            "--train-data-path",
+            "texts.jsonl",
+        ];
+        call(&workspace, &[&arguments, more].concat())
+    };
+    run(&["--dry-run", "--method", "sft"])
+        .expect_code(0)
+        .expect_stdout("sft        12 demonstrations")
+        .expect_stdout("evaluation 0 held-out tasks")
+        .expect_stdout("cut        at 128 tokens: nothing");
+    run(&["--dry-run"])
+        .expect_code(2)
+        .expect_stderr("`--method ppo` needs prompts to sample responses to")
+        .expect_stderr("--method sft learns texts without a prompt");
+    run(&["--method", "sft", "--output-dir", "out"])
+        .expect_code(0)
+        .expect_stderr("no task is held out, so no metric is computed");
+    let losses = rows(&workspace, "out/metrics.jsonl", "warm-up");
+    assert_eq!(losses.len(), 6);
+    assert!(
+        losses[5]["loss"].as_f64() < losses[0]["loss"].as_f64(),
+        "{losses:?}"
     );
 }
 

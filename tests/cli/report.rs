@@ -53,19 +53,26 @@ fn folder(workspace: &Workspace, name: &str, better: f64) {
         "seconds": [["before ppo", 1.0], ["ppo", 30.0]],
     });
     write("manifest.json", manifest.to_string());
-    let config = json!({"seed": 1, "preferences": {"metric": "bleu"}, "training": {"learning_rate": 1e-4 + better}});
+    let config = json!({"seed": 1, "preferences": {"metric": "bleu"}, "training": {"method": "ppo", "learning_rate": 1e-4 + better}});
     write("config.json", config.to_string());
-    let mut metrics = String::new();
+    let judged = |stage: &str, step: u32, value: f64| {
+        json!({"stage": stage, "step": step, "eval/bleu": value}).to_string() + "\n"
+    };
+    let mut metrics = judged("evaluate before ppo", 0, 0.2);
     for step in 1..=60 {
         let x = f64::from(step) / 60.0;
         let row = json!({
             "stage": "ppo", "step": step, "reward": x + better, "loss/policy_avg": 1.0 - x,
             "loss/value_avg": 0.5 - x, "kl": x * x, "entropy": 1.0 / (1.0 + x), "grad_norm": 1.0,
             "learning_rate": 1e-4, "completions/mean_length": 20.0 + x, "rewards/bleu": x,
-            "rewards/total": x, "rewards/</text><b>": x,
+            "rewards/total": x, "rewards/</text><b>": x, "epoch": f64::from(step) / 20.0,
         });
         let _ = writeln!(metrics, "{row}");
+        if step % 20 == 0 && step < 60 {
+            metrics.push_str(&judged("ppo", step, 0.2 + 0.2 * x));
+        }
     }
+    metrics.push_str(&judged("evaluate after ppo", 60, 0.5 + better));
     write("metrics.jsonl", metrics);
     let (mut completions, mut tasks) = (String::new(), String::new());
     for (at, text) in HOSTILE.iter().enumerate() {
@@ -129,6 +136,8 @@ fn a_page_has_everything_and_lets_nothing_out() {
         "id=\"overview\"",
         "id=\"targets\"",
         "Held-out metrics and their targets",
+        "Metrics by epoch",
+        "&quot;points&quot;:[[0.0,0.2],[1.0,",
         "target 0.4",
         "RLHF by PPO",
         "KL to the reference",

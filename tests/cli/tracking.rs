@@ -34,6 +34,86 @@ fn rows(workspace: &Workspace, file: &str) -> Vec<Value> {
     text.lines().map(row).collect()
 }
 
+/// Tags and steps of the scalars in a run's event file: TFRecords of `Event` messages.
+pub fn scalars(run: &Path) -> Vec<(String, u64)> {
+    let entries = std::fs::read_dir(run).expect("a folder");
+    let files: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().contains("events.out.tfevents."))
+        .collect();
+    let [file] = files.as_slice() else {
+        panic!("{files:?}");
+    };
+    let bytes = std::fs::read(file).expect("a file");
+    let (mut rest, mut found) = (bytes.as_slice(), Vec::new());
+    while let Some((length, tail)) = rest.split_first_chunk::<8>() {
+        let length = u64::from_le_bytes(*length) as usize;
+        let event = fields(&tail[4..4 + length]);
+        rest = &tail[4 + length + 4..];
+        let step = event.iter().find_map(|(number, value)| match value {
+            Field::Varint(step) if *number == 2 => Some(*step),
+            _ => None,
+        });
+        for (_, summary) in event.iter().filter(|(number, _)| *number == 5) {
+            let Field::Bytes(summary) = summary else {
+                continue;
+            };
+            for (_, value) in fields(summary) {
+                let Field::Bytes(value) = value else { continue };
+                let value = fields(value);
+                let is_scalar = value.iter().any(|(number, _)| *number == 2);
+                let tag = value.iter().find(|(number, _)| *number == 1);
+                if let (true, Some((_, Field::Bytes(tag)))) = (is_scalar, tag) {
+                    let tag = String::from_utf8_lossy(tag).into_owned();
+                    found.push((tag, step.unwrap_or(0)));
+                }
+            }
+        }
+    }
+    found
+}
+
+enum Field<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+    Other,
+}
+
+/// The fields of a protocol buffer's message.
+fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = bytes[0];
+            *bytes = &bytes[1..];
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        value
+    }
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes);
+        let field = match key & 7 {
+            0 => Field::Varint(varint(&mut bytes)),
+            2 => {
+                let length = varint(&mut bytes) as usize;
+                let (inside, rest) = bytes.split_at(length);
+                bytes = rest;
+                Field::Bytes(inside)
+            }
+            kind => {
+                bytes = &bytes[if kind == 1 { 8 } else { 4 }..];
+                Field::Other
+            }
+        };
+        found.push((key >> 3, field));
+    }
+    found
+}
+
 fn number(value: &Value) -> f64 {
     value
         .as_f64()
@@ -84,6 +164,14 @@ fn rows_say_all_and_are_what_the_plugins_say() {
         assert_eq!(row["samples"], 8);
         assert!(
             number(&row["fuel"]) > 1000.0 && number(&row["seconds"]) > 0.0,
+            "{row}"
+        );
+        let each = row["sample_seconds"].as_array().expect("a list");
+        assert_eq!(each.len(), 8, "{row}");
+        // Shares of the calls: with all threads together they are what the calls took.
+        let sum: f64 = each.iter().map(number).sum();
+        assert!(
+            sum > 0.0 && sum < 2.0 * number(&row["call_seconds"]) + 0.01,
             "{row}"
         );
     }

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("config", &[]),
+    ("files", &[]),
     ("gguf", &[]),
     ("hub", &[]),
     ("ops", &["random"]),
     ("tokenizer", &["config", "gguf"]),
     ("tracking", &["config"]),
-    ("plugin", &["config"]),
+    ("plugin", &["config", "files"]),
     ("sandbox", &["config", "plugin"]),
     ("data", &["config", "tokenizer", "plugin", "random"]),
     ("models", &["config", "gguf", "ops", "random"]),
@@ -21,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "trainer",
         &[
-            "config", "data", "models", "ops", "random", "rollout", "tracking",
+            "config", "data", "files", "models", "ops", "random", "rollout", "tracking",
         ],
     ),
     (
@@ -30,7 +31,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config", "data", "models", "rollout", "plugin", "tracking", "random",
         ],
     ),
-    ("report", &["config", "plugin", "trainer", "evaluate"]),
+    (
+        "report",
+        &["config", "files", "plugin", "trainer", "evaluate"],
+    ),
     (
         "reward",
         &["config", "data", "models", "plugin", "tokenizer"],
@@ -39,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "pipeline",
         &[
             "config",
+            "files",
             "random",
             "hub",
             "tokenizer",

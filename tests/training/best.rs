@@ -35,6 +35,8 @@ fn a_run_ends_with_its_best_checkpoint() {
             "--metric-for-best-model",
             metric,
             "--load-best-model-at-end",
+            "--eval-strategy",
+            "no",
         ];
         let rate = ["--learning-rate", "0.05"];
         run(&workspace, method, method, &[&flags[..], &rate].concat())

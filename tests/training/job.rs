@@ -1,6 +1,6 @@
 //! Runs of a second each, by which whole runs are compared.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rlhf_test_support::{Rlhf, Workspace, component, rlhf};
 
@@ -55,6 +55,24 @@ pub fn workspace() -> Workspace {
     workspace
 }
 
+/// The model of the runs.
+pub fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/models/tiny-llama")
+}
+
+/// The command without a word, but with plugins.
+pub fn bare(workspace: &Workspace) -> Rlhf {
+    let plugins = [
+        "metric-bleu",
+        "adapter-csv",
+        "adapter-json",
+        "adapter-parquet",
+    ]
+    .map(component);
+    let plugins = plugins[0].ancestors().nth(2).expect("plugins/metrics/…");
+    rlhf!(workspace).env("RLHF_PLUGIN_PATH", plugins)
+}
+
 /// A small run of a method into `folder`: DPO on preferences, or another with the similarity to the
 /// reference as the reward.
 /// The method `file` is DPO on the data that the configuration names.
@@ -64,17 +82,7 @@ pub fn run(workspace: &Workspace, method: &str, folder: &str, more: &[&str]) -> 
         "file" => ("dpo", &[]),
         method => (method, &["--train-data-path", "rows.csv"]),
     };
-    let plugins = [
-        "metric-bleu",
-        "adapter-csv",
-        "adapter-json",
-        "adapter-parquet",
-    ]
-    .map(component);
-    let plugins = plugins[0].ancestors().nth(2).expect("plugins/metrics/…");
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/models/tiny-llama");
-    rlhf!(workspace)
-        .env("RLHF_PLUGIN_PATH", plugins)
+    bare(workspace)
         .args([
             "--mode",
             "fast",
@@ -84,7 +92,7 @@ pub fn run(workspace: &Workspace, method: &str, folder: &str, more: &[&str]) -> 
             method,
         ])
         .arg("--model-name")
-        .arg(model)
+        .arg(model())
         .args(data)
         .args(["--plugin", "edit-similarity,weight=1"])
         .args(["--output-dir", folder])

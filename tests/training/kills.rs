@@ -242,3 +242,79 @@ fn a_second_signal_stops_at_once() {
     let run = running.wait().expect_code(130);
     assert!(!run.stderr.contains("what was done lies in"), "{run}");
 }
+
+// Would catch a warm-up that begins anew, settings that have to be given again, and checkpoints of
+// a warm-up that stay behind it.
+#[test]
+fn a_warm_up_goes_on_with_the_settings_it_was_begun_with() {
+    let workspace = workspace();
+    run(&workspace, "ppo", "whole", &[]).run().expect_code(0);
+    let mut running = run(&workspace, "ppo", "cut", &[]).start();
+    let rows = workspace.join("cut/metrics.jsonl");
+    let step = "\"stage\":\"warm-up\",\"step\":3,";
+    let came =
+        running.wait_until(|| std::fs::read_to_string(&rows).is_ok_and(|text| text.contains(step)));
+    assert!(came, "it ended before the third step of its warm-up");
+    running.signal("INT");
+    running.wait().expect_code(130);
+    let newest = checkpoint::latest(&workspace.join("cut/warm-up")).expect("a checkpoint");
+    let found = newest
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    // Nothing but where it lies.
+    let resumed = crate::job::bare(&workspace)
+        .args(["--output-dir", "cut", "--resume"])
+        .run();
+    resumed
+        .expect_code(0)
+        .expect_stderr(&format!("going on from cut/warm-up/{found}"));
+    assert!(!workspace.join("cut/warm-up").exists());
+    check_results(&workspace, "cut", &"warm-up");
+}
+
+// The same for a reward model of its own.
+#[test]
+fn a_reward_model_goes_on_where_it_was() {
+    let workspace = workspace();
+    let train = |folder: &str, more: &[&str]| {
+        crate::job::bare(&workspace)
+            .args(["reward", "train", "--human-feedback-path", "pairs.csv"])
+            .args(["--output-dir", folder])
+            .args(more)
+    };
+    let model = crate::job::model();
+    let model = model.to_str().expect("a path of text");
+    let settings = [
+        ["--reward-model-name", model],
+        ["--epochs", "4"],
+        ["--batch-size", "2"],
+        ["--learning-rate", "1e-3"],
+        ["--save-steps", "4"],
+    ];
+    let settings = settings.concat();
+    train("whole", &settings).run().expect_code(0);
+    let mut running = train("cut", &settings).start();
+    let rows = workspace.join("cut/metrics.jsonl");
+    let came = running.wait_until(|| {
+        std::fs::read_to_string(&rows).is_ok_and(|text| text.contains("\"step\":9,"))
+    });
+    assert!(came, "it ended before its ninth step");
+    running.signal("KILL");
+    running.wait();
+    let newest = checkpoint::latest(&workspace.join("cut")).expect("a checkpoint");
+    let found = newest
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    train("cut", &["--resume"])
+        .run()
+        .expect_code(0)
+        .expect_stderr(&format!("going on from cut/{found}"));
+    for file in ["metrics.jsonl", "summary.json", "final/model.safetensors"] {
+        let of = |folder: &str| std::fs::read(workspace.join(folder).join(file)).expect("a file");
+        assert!(of("whole") == of("cut"), "{file} differs");
+    }
+}

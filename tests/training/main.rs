@@ -4,6 +4,7 @@
 mod best;
 mod broken;
 mod job;
+mod judging;
 mod kills;
 mod workers;
 

@@ -31,13 +31,6 @@ pub struct Args {
     output: Output,
 }
 
-impl Args {
-    /// `--debug` and `--verbose`.
-    pub fn logging(&self) -> (bool, bool) {
-        (self.train.debug, self.train.verbose)
-    }
-}
-
 /// Prints what was asked for.
 ///
 /// # Errors
@@ -48,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
         writeln!(out, "{}", serde_json::to_string_pretty(&schema::schema())?)?;
         return Ok(());
     }
-    let resolved = train::resolved(&args.train)?;
+    let resolved = train::Given::of(&args.train)?.resolved()?;
     match args.output {
         Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&resolved.config)?)?,
         Output::Toml => write!(out, "{}", commented(&resolved)?)?,

@@ -22,6 +22,7 @@ mod merge;
 mod plugin;
 mod replay;
 mod report;
+mod resume;
 mod reward;
 mod shell;
 mod train;
@@ -31,6 +32,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 use crate::{data, pipeline, sandbox, trainer};
 
@@ -51,6 +53,22 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     train: train::Args,
+    #[command(flatten)]
+    talk: Talk,
+}
+
+/// How much is told on the way: flags of every command.
+#[derive(Clone, Copy, clap::Args)]
+struct Talk {
+    /// Log what happens inside
+    #[arg(long, global = true)]
+    debug: bool,
+    /// Log more
+    #[arg(long, global = true)]
+    verbose: bool,
+    /// No progress, only warnings and results
+    #[arg(long, global = true, conflicts_with_all = ["debug", "verbose"])]
+    quiet: bool,
 }
 
 #[derive(Subcommand)]
@@ -101,21 +119,16 @@ struct MissedTarget(String);
 /// Parses the command line, runs the command, prints an error once.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let (debug, verbose) = match &cli.command {
-        None => (cli.train.debug, cli.train.verbose),
-        Some(Command::Train(args)) => (args.debug, args.verbose),
-        Some(Command::Config(args)) => args.logging(),
-        Some(_) => (false, false),
-    };
-    start_logging(debug, verbose);
+    start_logging(cli.talk);
+    let quiet = cli.talk.quiet;
     let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
-        None => train::run(&cli.train).map(done),
-        Some(Command::Train(args)) => train::run(&args).map(done),
+        None => train::run(&cli.train, quiet).map(done),
+        Some(Command::Train(args)) => train::run(&args, quiet).map(done),
         Some(Command::Eval(args)) => eval::run(&args).map(done),
         Some(Command::Exec(args)) => exec::run(&args),
         Some(Command::Generate(args)) => generate::run(&args).map(done),
-        Some(Command::Reward(command)) => reward::run(&command).map(done),
+        Some(Command::Reward(command)) => reward::run(&command, quiet).map(done),
         Some(Command::Replay(args)) => replay::run(&args).map(done),
         Some(Command::Report(args)) => report::run(&args).map(done),
         Some(Command::Merge(args)) => merge::run(&args).map(done),
@@ -139,21 +152,28 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start_logging(debug: bool, verbose: bool) {
-    let default = match (debug, verbose) {
-        (true, _) => "rlhf=debug",
-        (false, true) => "rlhf=info",
-        (false, false) => "rlhf=warn",
+/// Logs to stderr what the flags ask for, else what `RUST_LOG` does, else warnings.
+fn start_logging(talk: Talk) {
+    let named = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let (filter, wrong) = match (talk.debug, talk.verbose) {
+        (true, _) => (EnvFilter::new("rlhf=debug"), None),
+        (false, true) => (EnvFilter::new("rlhf=info"), None),
+        (false, false) if named.trim().is_empty() => (EnvFilter::new("rlhf=warn"), None),
+        (false, false) => match EnvFilter::try_new(&named) {
+            Ok(filter) => (filter, None),
+            Err(error) => (EnvFilter::new("rlhf=warn"), Some(error)),
+        },
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_target(debug)
+        .with_target(talk.debug)
         .without_time()
         .init();
+    if let Some(error) = wrong {
+        tracing::warn!("RUST_LOG=`{named}` is no filter: {error}");
+    }
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -7,19 +7,21 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::eval::columns;
+use super::resume::{self, Found};
 use super::train::{device, interrupt_flag, on_bad_row, variables};
 use crate::config::data::OnBadRow;
 use crate::config::reward_model::HumanLogitsLayer;
 use crate::config::{Config, Device, Layers};
 use crate::data::sources::Adapters;
 use crate::hub;
-use crate::pipeline::reward_model::{self, Accuracy, Beginning, Report};
+use crate::pipeline::reward_model::{self, Accuracy, Beginning, Place, Report};
 use crate::pipeline::{self, RunFolder, unused_folder};
 use crate::plugin::Runtime;
 use crate::reward::LearnedReward;
 use crate::tokenizer::Tokenizer;
 use crate::tracking::console::Console;
 use crate::tracking::{All, Tracker};
+use crate::trainer::reward_model::STAGE;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -101,6 +103,16 @@ pub struct Train {
     /// Where the results go [default: runs/reward]
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
+    /// Write a checkpoint each so many steps; 0: only at the end [default: 500]
+    #[arg(long, value_name = "STEPS")]
+    save_steps: Option<usize>,
+    /// Keep so many checkpoints at most [default: all]
+    #[arg(long, value_name = "N")]
+    save_total_limit: Option<usize>,
+    /// Go on with the training in the output directory, from its newest checkpoint; or from the
+    /// run or checkpoint at PATH. Settings that are not given are those it was begun with
+    #[arg(long, value_name = "auto|PATH", num_args = 0..=1, default_missing_value = "auto", conflicts_with_all = ["overwrite", "folds"])]
+    resume: Option<String>,
     /// Replace what an earlier run left there
     #[arg(long)]
     overwrite: bool,
@@ -132,20 +144,34 @@ pub struct Score {
 ///
 /// # Errors
 /// A flag, the data or the model are wrong.
-pub fn run(command: &Command) -> Result<()> {
+pub fn run(command: &Command, quiet: bool) -> Result<()> {
     match command {
-        Command::Train(args) => train(args),
+        Command::Train(args) => train(args, quiet),
         Command::Score(args) => score(args),
     }
 }
 
 impl Train {
-    /// Defaults, then file, environment and flags, checked.
+    /// Defaults, or what the run was begun with that is gone on with; then file, environment and
+    /// flags, checked.
     fn config(&self) -> Result<Config> {
         let base = Config {
             output_dir: PathBuf::from("runs/reward"),
             ..Config::default()
         };
+        let Some(from) = &self.resume else {
+            return self.over(&base);
+        };
+        let run = resume::run_folder(from, &self.over(&base)?);
+        let begun = resume::begun_with(&run)?.unwrap_or(base);
+        Ok(Config {
+            output_dir: run,
+            experiment_name: None,
+            ..self.over(&begun)?
+        })
+    }
+
+    fn over(&self, base: &Config) -> Result<Config> {
         let mut layers = Layers::default();
         if let Some(path) = &self.config {
             layers.file(path)?;
@@ -181,17 +207,28 @@ impl Train {
             "reward_model.human_logits_layer",
             layer,
         );
-        Ok(layers.over(&base, None)?.config)
+        layers.flag("--save-steps", "training.save_steps", &self.save_steps);
+        let limit = &self.save_total_limit;
+        layers.flag("--save-total-limit", "training.save_total_limit", limit);
+        Ok(layers.over(base, None)?.config)
     }
 }
 
-fn train(args: &Train) -> Result<()> {
+fn train(args: &Train, quiet: bool) -> Result<()> {
     let mut config = args.config()?;
-    if args.output_dir.is_none() && !args.overwrite {
+    let found = match &args.resume {
+        Some(from) => {
+            let found = Found::of(from, &config)?;
+            found.tell();
+            Some(found)
+        }
+        None => None,
+    };
+    if args.output_dir.is_none() && !args.overwrite && found.is_none() {
         config.output_dir = unused_folder(&config.output_dir);
     }
     let path = config.run_folder();
-    RunFolder::check(&path, args.overwrite)?;
+    RunFolder::check(&path, args.overwrite || found.is_some())?;
     let device = pipeline::device(config.model.device).map_err(anyhow::Error::from)?;
     let runtime = Runtime::of_user()?;
     let model = config.model.reward_model_name.clone();
@@ -210,9 +247,16 @@ fn train(args: &Train) -> Result<()> {
     // Before anything is left behind.
     hub::resolve(&config.model.reward_model_name).map_err(pipeline::Error::from)?;
     let interrupt = interrupt_flag()?;
-    let folder = RunFolder::create(&path)?;
+    let resume = found.and_then(|found| found.checkpoint);
+    let folder = match &resume {
+        Some(checkpoint) => {
+            let step = pipeline::checkpoint_step(checkpoint);
+            RunFolder::reopen(&path, &[(STAGE, step)], &[])?
+        }
+        None => RunFolder::create(&path)?,
+    };
     folder.json("config.json", &config)?;
-    let console: Box<dyn Tracker> = Box::new(Console::new(false));
+    let console: Box<dyn Tracker> = Box::new(Console::new(quiet));
     let trackers = folder.trackers(&config, "reward model")?;
     let mut tracker = All(std::iter::once(console).chain(trackers).collect());
     let report = match args.folds {
@@ -226,10 +270,14 @@ fn train(args: &Train) -> Result<()> {
         )?,
         None => {
             let last = folder.path("final");
-            let save = Some(last.as_path());
+            let place = Place {
+                last: Some(&last),
+                checkpoints: Some(&path),
+                resume: resume.as_deref(),
+            };
             let begun = (Beginning::Named, &feedback);
             let trained =
-                reward_model::train(&config, &device, begun, save, &mut tracker, &interrupt)?;
+                reward_model::train(&config, &device, begun, place, &mut tracker, &interrupt)?;
             trained.1
         }
     };
@@ -237,7 +285,9 @@ fn train(args: &Train) -> Result<()> {
     tracker.finish(&[]);
     crate::report::write(&path)?;
     print!("{}", table(&report));
-    eprintln!("results are in {}", path.display());
+    if !quiet {
+        eprintln!("results are in {}", path.display());
+    }
     Ok(())
 }
 

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use clap::ValueEnum as _;
 
-use super::{MissedTarget, Usage};
+use super::MissedTarget;
+use super::resume::{self, Found};
 use crate::config::data::OnBadRow;
 use crate::config::model::Precision;
 use crate::config::training::Method;
@@ -16,7 +17,6 @@ use crate::pipeline;
 use crate::plugin::Spec;
 use crate::report;
 use crate::tracking::console::Console;
-use crate::trainer;
 
 /// The flags of the Python project keep their names and meanings.
 #[derive(clap::Args)]
@@ -142,7 +142,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub output_dir: Option<PathBuf>,
     /// Go on with the run in the output directory, from its newest checkpoint; or from the run or
-    /// checkpoint at PATH. Give the same settings as before
+    /// checkpoint at PATH. Settings that are not given are those it was begun with
     #[arg(long, value_name = "auto|PATH", num_args = 0..=1, default_missing_value = "auto", help_heading = "Output", conflicts_with = "overwrite")]
     pub resume: Option<String>,
     /// Write a checkpoint each so many steps; 0: only at the end
@@ -178,6 +178,12 @@ pub struct Args {
     /// Held-out tasks to evaluate at most; 0: all
     #[arg(long, value_name = "N", help_heading = "Evaluation")]
     pub eval_tasks: Option<usize>,
+    /// When to evaluate in the middle of the training [default: epoch; steps with --eval-steps]
+    #[arg(long, value_enum, value_name = "WHEN", help_heading = "Evaluation")]
+    pub eval_strategy: Option<config::evaluation::Strategy>,
+    /// Evaluate each so many steps
+    #[arg(long, value_name = "STEPS", help_heading = "Evaluation")]
+    pub eval_steps: Option<usize>,
     /// BERT or RoBERTa whose token embeddings bertscore compares: a folder or a hub name
     #[arg(long, value_name = "MODEL", help_heading = "Evaluation")]
     pub encoder: Option<String>,
@@ -206,15 +212,6 @@ pub struct Args {
     /// Check everything, print the plan, train nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Log what happens inside
-    #[arg(long)]
-    pub debug: bool,
-    /// Log more
-    #[arg(long)]
-    pub verbose: bool,
-    /// No progress, only warnings and results
-    #[arg(long, conflicts_with_all = ["debug", "verbose"])]
-    pub quiet: bool,
 }
 
 pub(super) fn device(text: &str) -> Result<Device, String> {
@@ -235,56 +232,87 @@ pub fn on_bad_row(text: &str) -> Result<OnBadRow, String> {
     }
 }
 
-/// Preset, then file, environment and flags, checked.
-///
-/// # Errors
-/// The file can't be read; everything that is wrong with the values.
-pub fn effective_config(args: &Args) -> Result<Config, config::Error> {
-    Ok(resolved(args)?.config)
+/// What the command line, the file it names and the environment say.
+pub struct Given {
+    layers: Layers,
+    mode: Mode,
+    /// What the run was begun with that is gone on with: it takes the preset's place.
+    begun: Option<Config>,
 }
 
-/// The same, each value with its source.
-///
-/// # Errors
-/// As for [`effective_config`].
-pub fn resolved(args: &Args) -> Result<Resolved, config::Error> {
-    let resolved = resolved_for(args, None)?;
-    let config = &resolved.config;
-    if config.training.method.is_some() || pipeline::has_files(config) {
-        return Ok(resolved);
+impl Given {
+    /// Reads it, once.
+    ///
+    /// # Errors
+    /// The file can't be read, or the run's that is gone on with.
+    pub fn of(args: &Args) -> Result<Self, config::Error> {
+        let bare_plugin = args.model_name.is_none() && args.config.is_none() && !has_data(args);
+        let mode = match args.mode {
+            Some(mode) => mode,
+            // `rlhf --plugin metrics/codebleu.wasm`, and nothing else, shows the plugin at work.
+            None if !args.plugin.is_empty() && bare_plugin => Mode::Fast,
+            None => Mode::Research,
+        };
+        let mut layers = Layers::default();
+        if let Some(path) = &args.config {
+            layers.file(path)?;
+        }
+        layers.environment(variables());
+        args.flags(&mut layers);
+        let mut given = Self {
+            layers,
+            mode,
+            begun: None,
+        };
+        if let Some(from) = &args.resume {
+            let folder = resume::run_folder(from, &given.over(None)?.config);
+            given.begun = resume::begun_with(&folder)?;
+        }
+        // Plugins that are named again are not those of the run besides.
+        if let Some(begun) = given.begun.as_mut().filter(|_| !args.plugin.is_empty()) {
+            begun.plugins.clear();
+        }
+        Ok(given)
     }
-    // The embedded tasks have no preferences. What files have is seen when they are read.
-    let mut resolved = resolved_for(args, Some(Method::Ppo))?;
-    resolved.config.training.method = Some(Method::Ppo);
-    Ok(resolved)
-}
 
-/// The same with the preset's numbers for a method, unless a layer names another.
-fn resolved_for(args: &Args, unnamed: Option<Method>) -> Result<Resolved, config::Error> {
-    let bare_plugin = args.model_name.is_none() && args.config.is_none() && !has_data(args);
-    let mode = match args.mode {
-        Some(mode) => mode,
-        // `rlhf --plugin metrics/codebleu.wasm`, and nothing else, shows the plugin at work.
-        None if !args.plugin.is_empty() && bare_plugin => Mode::Fast,
-        None => Mode::Research,
-    };
-    let mut layers = Layers::default();
-    if let Some(path) = &args.config {
-        layers.file(path)?;
+    /// Preset, then file, environment and flags, checked; each value with its source.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the values.
+    pub fn resolved(&self) -> Result<Resolved, config::Error> {
+        let resolved = self.over(None)?;
+        let config = &resolved.config;
+        if config.training.method.is_some() || pipeline::has_files(config) {
+            return Ok(resolved);
+        }
+        // The embedded tasks have no preferences. What files have is seen when they are read.
+        let mut resolved = self.over(Some(Method::Ppo))?;
+        resolved.config.training.method = Some(Method::Ppo);
+        Ok(resolved)
     }
-    layers.environment(variables());
-    args.flags(&mut layers);
-    // The preset depends on model and method, which any layer may name.
-    let presumed = match mode {
-        Mode::Fast => Origin::Builtin,
-        Mode::Research | Mode::Production => Origin::Pretrained,
-    };
-    let origin = layers
-        .word("model.base_model_name")
-        .map_or(presumed, Origin::of);
-    let named = layers.word("training.method");
-    let named = named.and_then(|name| Method::from_str(name, true).ok());
-    layers.over(&mode.config(origin, named.or(unnamed)), Some(mode))
+
+    /// The same with the preset's numbers for a method, unless a layer names another.
+    fn over(&self, unnamed: Option<Method>) -> Result<Resolved, config::Error> {
+        let Self {
+            layers,
+            mode,
+            begun,
+        } = self;
+        if let Some(begun) = begun {
+            return layers.over(begun, None);
+        }
+        // The preset depends on model and method, which any layer may name.
+        let presumed = match mode {
+            Mode::Fast => Origin::Builtin,
+            Mode::Research | Mode::Production => Origin::Pretrained,
+        };
+        let origin = layers
+            .word("model.base_model_name")
+            .map_or(presumed, Origin::of);
+        let named = layers.word("training.method");
+        let named = named.and_then(|name| Method::from_str(name, true).ok());
+        layers.over(&mode.config(origin, named.or(unnamed)), Some(*mode))
+    }
 }
 
 /// The environment as far as it is text.
@@ -412,6 +440,12 @@ impl Args {
         layers.flag("--wandb-project", "tracking.wandb_project", project);
 
         layers.flag("--eval-tasks", "evaluation.tasks_max", &self.eval_tasks);
+        layers.flag(
+            "--eval-strategy",
+            "evaluation.strategy",
+            &self.eval_strategy,
+        );
+        layers.flag("--eval-steps", "evaluation.steps", &self.eval_steps);
         layers.flag("--encoder", "evaluation.encoder", &self.encoder);
         layers.flag(
             "--encoder-layer",
@@ -443,19 +477,26 @@ impl Args {
     }
 }
 
-/// Runs the pipeline and prints its summary.
+/// Runs the pipeline and prints its summary; `quiet` leaves out how it goes on.
 ///
 /// # Errors
 /// Whatever ended it; see the exit codes in [`super`].
-pub fn run(args: &Args) -> Result<()> {
-    let mut config = effective_config(args)?;
+pub fn run(args: &Args, quiet: bool) -> Result<()> {
+    let settings = Given::of(args)?;
+    let mut config = settings.resolved()?.config;
     let is_default = Mode::ALL
         .into_iter()
         .any(|mode| config.output_dir == mode.output_dir());
     let start = match &args.resume {
         None if args.overwrite => pipeline::Start::Overwrite,
         None => pipeline::Start::New,
-        Some(from) => resume(from, &mut config)?,
+        Some(from) => {
+            let found = Found::of(from, &config)?;
+            found.tell();
+            config.output_dir = found.run;
+            config.experiment_name = None;
+            pipeline::Start::Resume(found.checkpoint)
+        }
     };
     if is_default && start == pipeline::Start::New {
         config.output_dir = pipeline::unused_folder(&config.output_dir);
@@ -473,7 +514,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     config.plugins.splice(0..0, given);
     let plan = pipeline::Plan::prepare(config, &specs, &|method| {
-        Ok(resolved_for(args, Some(method))?.config)
+        Ok(settings.over(Some(method))?.config)
     })?;
     if args.dry_run {
         for difference in plan.check_folder(&start)? {
@@ -483,9 +524,11 @@ pub fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let interrupt = interrupt_flag()?;
-    let summary = plan.run(start, Box::new(Console::new(args.quiet)), &interrupt)?;
+    let (evaluation, stage) = plan.evaluation();
+    let console = Console::new(quiet).judging(evaluation, stage);
+    let summary = plan.run(start, Box::new(console), &interrupt)?;
     print!("{}", report::tables::summary(&summary));
-    if !args.quiet {
+    if !quiet {
         let page = folder.join("report.html");
         eprintln!(
             "results are in {}, the report is {}",
@@ -505,46 +548,6 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Where to go on; the run's folder becomes that of the run which is named.
-fn resume(from: &str, config: &mut Config) -> Result<pipeline::Start> {
-    let nothing = |what: &str| {
-        Usage(format!(
-            "`--resume {from}`: {what}\nhint: a run's folder, or a `checkpoint-N` in it"
-        ))
-    };
-    let folder = match from {
-        "auto" => config.run_folder(),
-        path => PathBuf::from(path),
-    };
-    let numbered = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("checkpoint-");
-    let (run, checkpoint) = if folder.file_name().is_some_and(numbered) {
-        if !folder.is_dir() {
-            return Err(nothing("there is no such checkpoint").into());
-        }
-        let run = folder.parent().map_or_else(PathBuf::new, PathBuf::from);
-        (run, Some(folder))
-    } else {
-        let (newest, broken) = trainer::checkpoint::newest(&folder);
-        for error in broken {
-            eprintln!("warning: {error}; it is left out");
-        }
-        (folder, newest)
-    };
-    if !run.join("config.json").is_file() {
-        return Err(nothing(&format!("`{}` holds no run", run.display())).into());
-    }
-    match &checkpoint {
-        Some(checkpoint) => eprintln!("going on from {}", checkpoint.display()),
-        None => eprintln!(
-            "{} has no whole checkpoint: its training begins anew",
-            run.display()
-        ),
-    }
-    config.output_dir = run;
-    config.experiment_name = None;
-    Ok(pipeline::Start::Resume(checkpoint))
 }
 
 /// Set by the first Ctrl-C or SIGTERM; a second one ends the process at once.

@@ -1,7 +1,21 @@
-//! `[evaluation]`: metrics on held-out tasks, and what they should reach.
+//! `[evaluation]`: metrics on held-out tasks, when, and what they should reach.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// When the policy is judged in the middle of its training. transformers' `eval_strategy`.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// Only before and after it
+    No,
+    /// Each `evaluation.steps` steps
+    Steps,
+    /// At the end of each epoch
+    Epoch,
+}
 
 /// Settings of the evaluation. Targets are the Python project's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -11,6 +25,12 @@ pub struct Evaluation {
     pub metrics: Vec<String>,
     /// Held-out tasks at most; 0: all. Default 0.
     pub tasks_max: usize,
+    /// When the policy is judged in the middle of its training, by all metrics on the held-out
+    /// tasks and pairs. Default none: each `steps` steps where that is set, else by epoch, as in
+    /// the seed's plots.
+    pub strategy: Option<Strategy>,
+    /// Steps between two evaluations; 0: not by steps. Default 0.
+    pub steps: usize,
     /// Model whose token embeddings metrics such as BERTScore compare, a BERT or a RoBERTa: a
     /// Hugging Face folder or a hub name. Default none: such metrics are not computed.
     pub encoder: Option<String>,
@@ -36,6 +56,8 @@ impl Default for Evaluation {
         Self {
             metrics: vec!["bleu".into(), "codebleu".into()],
             tasks_max: 0,
+            strategy: None,
+            steps: 0,
             encoder: None,
             encoder_layer: None,
             bootstrap_samples: 1000,
@@ -49,6 +71,21 @@ impl Default for Evaluation {
 }
 
 impl Evaluation {
+    /// Steps between two evaluations in the middle of a training whose epochs have
+    /// `steps_per_epoch` steps; none: there are none.
+    pub fn every(&self, steps_per_epoch: u64) -> Option<u64> {
+        let strategy = self.strategy.unwrap_or(match self.steps {
+            0 => Strategy::Epoch,
+            _ => Strategy::Steps,
+        });
+        let every = match strategy {
+            Strategy::No => 0,
+            Strategy::Steps => self.steps as u64,
+            Strategy::Epoch => steps_per_epoch,
+        };
+        (every > 0).then_some(every)
+    }
+
     /// Each metric with a target, in the order users know them.
     pub fn targets(&self) -> [(&'static str, f64); 5] {
         [

@@ -560,6 +560,14 @@ impl Config {
                 "name the model whose layer is meant",
             ));
         }
+        if evaluation.strategy == Some(evaluation::Strategy::Steps) && evaluation.steps == 0 {
+            problems.push(Problem::of_value(
+                "evaluation.steps",
+                0,
+                "1 or more where `evaluation.strategy` is `steps`",
+                "say how many steps lie between two evaluations",
+            ));
+        }
         if let Some(name) = &self.experiment_name
             && (name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.'))
         {

@@ -116,7 +116,6 @@ fn tiny_code(config: &mut Config) {
 /// What it needs to learn from rewards for its own responses: an update of 64 responses is where
 /// PPO's gradient is more signal than noise. Chosen; see the deep test of `tests/training`.
 fn tiny_code_rewards(config: &mut Config) {
-    config.training.learning_rate = 1e-4;
     config.training.batch_size = 32;
     config.training.gradient_accumulation_steps = 2;
     config.training.steps = 120;

@@ -37,7 +37,8 @@ pub struct Rollout {
     /// same, of which nothing is learned, by others (Yu et al. 2025, section 3.2). Default 0.
     pub resample_rounds: usize,
     /// Whether each batch is scored together with programs that are known to be bad: where one
-    /// of them gets full marks from a metric of the reward, the run ends. Default true.
+    /// of them gets full marks from a metric of the reward, the run ends; where one is worth more
+    /// than its task's own answer, the run says so. Default true.
     pub canaries: bool,
 }
 

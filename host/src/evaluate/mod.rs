@@ -10,17 +10,20 @@ pub mod paired;
 pub mod pass_at;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plugin::metric::{Aggregation, Headline, Measured, Score};
-use crate::plugin::{Failure, Metric, Sample};
+use crate::plugin::metric::{Aggregation, Headline, Score};
+use crate::plugin::{Failure, Metric, Sample, Timed};
 use crate::random::Stream;
 
 /// A metric's scores of a set of samples.
 pub struct Scored {
     /// In the samples' order.
     pub per_sample: Vec<Result<Score, Failure>>,
+    /// What each took, in seconds: its share of the calls that it was in.
+    pub seconds: Vec<f64>,
     /// Statistics of the samples that were scored; empty for a whole-corpus metric.
     statistics: Vec<Vec<f64>>,
     /// The corpus' score.
@@ -100,6 +103,7 @@ pub fn score(metric: &Metric, samples: &[Sample]) -> Scored {
 pub struct Scoring<'a> {
     metric: &'a Metric,
     per_sample: Vec<Result<Score, Failure>>,
+    seconds: Vec<f64>,
     statistics: Vec<Vec<f64>>,
     /// For metrics that don't add.
     whole: Vec<Sample>,
@@ -114,6 +118,7 @@ impl<'a> Scoring<'a> {
         Self {
             metric,
             per_sample: Vec::new(),
+            seconds: Vec::new(),
             statistics: Vec::new(),
             whole: Vec::new(),
             unfit: None,
@@ -136,10 +141,15 @@ impl<'a> Scoring<'a> {
             Some(failure) => {
                 let failed = samples.iter().map(|_| Err(failure.clone()));
                 self.per_sample.extend(failed);
+                self.seconds.resize(self.per_sample.len(), 0.0);
             }
             None if self.metric.descriptor().aggregation == Aggregation::Whole => {
-                let alone = |sample| self.metric.score_whole(std::slice::from_ref(sample));
-                self.per_sample.extend(samples.iter().map(alone));
+                for sample in samples {
+                    let start = Instant::now();
+                    let score = self.metric.score_whole(std::slice::from_ref(sample));
+                    self.per_sample.push(score);
+                    self.seconds.push(start.elapsed().as_secs_f64());
+                }
                 self.whole.extend_from_slice(samples);
             }
             None => self.add_measured(samples),
@@ -151,11 +161,12 @@ impl<'a> Scoring<'a> {
         let measured = measure(self.metric, samples);
         let vectors: Vec<Vec<f64>> = measured
             .iter()
-            .filter_map(|one| one.as_ref().ok().cloned())
+            .filter_map(|one| one.result.as_ref().ok().cloned())
             .collect();
         let mut scores = self.metric.score_samples(&vectors).into_iter();
         for one in measured {
-            let score = match one {
+            self.seconds.push(one.seconds);
+            let score = match one.result {
                 Ok(vector) => {
                     let score = scores.next().expect("one score per vector of statistics");
                     // A sample whose statistics can't be scored must not weigh in the corpus either.
@@ -188,6 +199,7 @@ impl<'a> Scoring<'a> {
         };
         Scored {
             per_sample: self.per_sample,
+            seconds: self.seconds,
             statistics: self.statistics,
             corpus,
         }
@@ -195,7 +207,7 @@ impl<'a> Scoring<'a> {
 }
 
 /// Statistics of each sample, or what it lacks.
-fn measure(metric: &Metric, samples: &[Sample]) -> Vec<Measured> {
+fn measure(metric: &Metric, samples: &[Sample]) -> Vec<Timed<Vec<f64>>> {
     let lacking = |sample: &Sample| {
         metric
             .descriptor()
@@ -215,7 +227,7 @@ fn measure(metric: &Metric, samples: &[Sample]) -> Vec<Measured> {
     };
     let lacks: Vec<Option<Failure>> = samples.iter().map(lacking).collect();
     if lacks.iter().all(Option::is_none) {
-        return metric.measure(samples);
+        return metric.measure_timed(samples);
     }
     let complete: Vec<Sample> = samples
         .iter()
@@ -223,11 +235,14 @@ fn measure(metric: &Metric, samples: &[Sample]) -> Vec<Measured> {
         .filter(|(_, lack)| lack.is_none())
         .map(|(sample, _)| sample.clone())
         .collect();
-    let mut complete = metric.measure(&complete).into_iter();
+    let mut complete = metric.measure_timed(&complete).into_iter();
     lacks
         .into_iter()
         .map(|lack| match lack {
-            Some(failure) => Err(failure),
+            Some(failure) => Timed {
+                result: Err(failure),
+                seconds: 0.0,
+            },
             None => complete.next().expect("one result per complete sample"),
         })
         .collect()

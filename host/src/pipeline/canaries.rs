@@ -1,13 +1,16 @@
 //! Programs that are known to be bad, scored with every batch: a metric that gives one of them
-//! full marks would teach the policy to write it.
+//! full marks would teach the policy to write it, and so would a reward that has more for one of
+//! them than for the task's own answer.
 
+use super::samples::Judge;
 use super::{Error, Plan};
 use crate::config::Config;
 use crate::data::sources::Adapters;
 use crate::data::{Demonstration, Task};
 use crate::evaluate;
+use crate::plugin::reward_shaper::Rollout;
 use crate::plugin::{Metric, Sample};
-use crate::reward::Source;
+use crate::reward::watch::Control;
 use crate::sandbox::demo::FORGERIES;
 
 /// What the programs of the demonstration call their function, and its parameters.
@@ -90,9 +93,10 @@ fn function(task: &Task) -> Option<&str> {
     names.find(|name| !name.is_empty())
 }
 
-/// Programs that forge a verdict or do nothing, as answers to `task`.
-fn built_in(task: &Task) -> Vec<Sample> {
+/// Programs that do nothing, and those that forge a verdict, as answers to `task`.
+fn built_in(task: &Task) -> (Vec<Sample>, Vec<Sample>) {
     let mut canaries = vec![sample_of(task, "without a word", String::new())];
+    let mut forgeries = Vec::new();
     if let Some(name) = function(task) {
         let body = format!("def {name}(*given, **named):\n    pass\n");
         canaries.push(sample_of(task, "without a body", body));
@@ -100,10 +104,10 @@ fn built_in(task: &Task) -> Vec<Sample> {
             let program = forgery
                 .program
                 .replace(DEMONSTRATED, &format!("{name}(*given, **named)"));
-            canaries.push(sample_of(task, forgery.name, program));
+            forgeries.push(sample_of(task, forgery.name, program));
         }
     }
-    canaries
+    (canaries, forgeries)
 }
 
 /// Whether a score is the best that a metric can give.
@@ -116,42 +120,118 @@ fn is_best(metric: &Metric, value: f64) -> bool {
 }
 
 impl Plan {
-    /// Scores the canaries that belong to a batch about `tasks` with each metric of the reward.
+    /// Metrics that decide about the reward: its parts, and what its shapers ask for.
+    fn deciding_metrics(&self) -> impl Iterator<Item = &Metric> {
+        let decides = move |metric: &&Metric| {
+            let needed = |needs: &[String]| needs.iter().any(|name| name == metric.name());
+            let shapers = &self.plugins.shapers;
+            let mut parts = self.plugins.reward_parts().into_iter();
+            parts.any(|part| part.name == metric.name())
+                || shapers
+                    .iter()
+                    .any(|s| needed(&s.descriptor().needs_metrics))
+        };
+        self.plugins.metrics.iter().filter(decides)
+    }
+}
+
+impl Judge<'_> {
+    /// Scores the canaries that belong to a batch about `tasks`: with each metric that decides
+    /// about the reward, and, but for programs that only want a forged verdict, with the whole
+    /// reward beside the tasks' own answers. The canary that comes closest to its answer, or
+    /// beats it, where the tasks have any.
     ///
     /// # Errors
-    /// One has full marks.
-    pub(super) fn check_canaries(&self, step: u64, tasks: &[&Task]) -> Result<(), Error> {
-        if !self.config.rollout.canaries {
-            return Ok(());
+    /// One has full marks from a metric.
+    pub(super) fn check_canaries(
+        &self,
+        step: u64,
+        tasks: &[&Task],
+    ) -> Result<Option<Control>, Error> {
+        let plan = self.plan;
+        if !plan.config.rollout.canaries {
+            return Ok(None);
         }
         let tested = tasks.iter().find(|task| !task.tests.is_empty());
-        let mut samples: Vec<Sample> = tested
+        let (mut samples, forgeries) = tested
             .or(tasks.first())
-            .map_or(Vec::new(), |task| built_in(task));
-        samples.extend(self.canaries.0.iter().cloned());
-        for part in self.plugins.reward_parts() {
-            let Source::Metric { .. } = part.source else {
-                continue;
-            };
-            let metrics = self.plugins.metrics.iter();
-            for metric in metrics.filter(|metric| metric.name() == part.name) {
-                let scores = evaluate::score(metric, &samples).per_sample;
-                let passed = samples.iter().zip(scores).find_map(|(sample, score)| {
-                    let value = score.ok()?.value;
-                    is_best(metric, value).then_some((sample, value))
+            .map_or_else(Default::default, |task| built_in(task));
+        samples.extend(plan.canaries.0.iter().cloned());
+        let honest = samples.len();
+        samples.extend(forgeries);
+        for metric in plan.deciding_metrics() {
+            let scores = evaluate::score(metric, &samples).per_sample;
+            let passed = samples.iter().zip(scores).find_map(|(sample, score)| {
+                let value = score.ok()?.value;
+                is_best(metric, value).then_some((sample, value))
+            });
+            if let Some((sample, value)) = passed {
+                return Err(Error::Canary {
+                    step,
+                    part: metric.name().to_owned(),
+                    value,
+                    canary: sample.id.clone(),
+                    response: sample.response.clone(),
                 });
-                if let Some((sample, value)) = passed {
-                    return Err(Error::Canary {
-                        step,
-                        part: part.name.to_owned(),
-                        value,
-                        canary: sample.id.clone(),
-                        response: sample.response.clone(),
-                    });
-                }
             }
         }
-        Ok(())
+        samples.truncate(honest);
+        self.against_answers(step, &samples)
+    }
+
+    fn against_answers(&self, step: u64, canaries: &[Sample]) -> Result<Option<Control>, Error> {
+        let answered = canaries.iter().filter(|c| !c.references.is_empty());
+        let mut samples = Vec::new();
+        for canary in answered {
+            let answer = Sample {
+                id: format!("{} answered", canary.id),
+                response: canary.references[0].clone(),
+                ..canary.clone()
+            };
+            // An empty answer can't be beaten by an empty canary.
+            if answer.response.trim() != canary.response.trim() {
+                samples.extend([canary.clone(), answer]);
+            }
+        }
+        if samples.is_empty() {
+            return Ok(None);
+        }
+        let mut rollouts = Vec::with_capacity(samples.len());
+        for sample in samples {
+            let ids = self.tokenizer.encode(&sample.response)?;
+            rollouts.push(Rollout {
+                tokens: ids
+                    .iter()
+                    .map(|id| self.tokenizer.token_text(*id))
+                    .collect(),
+                finish_reason: "stop".to_owned(),
+                sample,
+                ..Rollout::default()
+            });
+        }
+        let judged = match self.plan.judging().judge(step, rollouts, self.reward_model) {
+            Ok(judged) => judged,
+            // A part that will not judge what is bad gives no reward for it.
+            Err(Error::Abort(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let totals = judged.rewards.totals.chunks(2);
+        let controls = totals
+            .zip(judged.rollouts.chunks(2))
+            .filter_map(|(totals, rollouts)| {
+                Some(Control {
+                    canary: rollouts[0].sample.id.clone(),
+                    bad: totals[0]?,
+                    good: totals[1]?,
+                })
+            });
+        // The first of equals, so that equal runs say the same.
+        Ok(
+            controls.reduce(|least, other| match other.margin() < least.margin() {
+                true => other,
+                false => least,
+            }),
+        )
     }
 }
 
@@ -195,9 +275,9 @@ mod tests {
             references: vec!["def solve(s):\n    return s".into()],
             tests: Vec::new(),
         };
-        let canaries = built_in(&task);
-        assert_eq!(canaries.len(), 2 + FORGERIES.len());
-        for canary in &canaries[1..] {
+        let (canaries, forgeries) = built_in(&task);
+        assert_eq!((canaries.len(), forgeries.len()), (2, FORGERIES.len()));
+        for canary in canaries[1..].iter().chain(&forgeries) {
             assert!(
                 canary.response.contains("def solve(*given, **named):"),
                 "{}",

@@ -12,10 +12,12 @@ use serde_json::{Map, Value, json};
 
 use super::Error;
 use crate::data::Task;
+use crate::evaluate::Scored;
 use crate::plugin::metric::Score;
 use crate::plugin::reward_shaper::Rollout;
 use crate::plugin::{Failure, Metric, RewardShaper, Sample, Used};
 use crate::report::run;
+use crate::reward::watch::Control;
 use crate::reward::{self, PartRewards, Rewards};
 use crate::tracking::{Text, Tracker};
 
@@ -34,6 +36,8 @@ pub(super) struct Judged {
     pub rewards: Rewards,
     /// Of the rewards' parts, in their order.
     pub weights: Vec<f64>,
+    /// What the reward makes of a response that is known to be bad.
+    pub control: Option<Control>,
     costs: Vec<Cost>,
 }
 
@@ -53,6 +57,8 @@ struct Cost {
     failures: BTreeMap<String, usize>,
     /// From asking to the answer, all threads together.
     seconds: f64,
+    /// What each sample took, in their order.
+    sample_seconds: Vec<f64>,
 }
 
 /// Measures what a plugin uses from now on.
@@ -88,6 +94,7 @@ impl Judged {
             metrics: Vec::new(),
             rewards: Rewards::default(),
             weights: Vec::new(),
+            control: None,
             costs: Vec::new(),
         }
     }
@@ -99,13 +106,9 @@ impl Judged {
     }
 
     /// Adds a metric's scores, and what they cost.
-    pub fn add_metric(
-        &mut self,
-        metric: &Metric,
-        scores: Vec<Result<Score, Failure>>,
-        meter: Meter,
-    ) {
+    pub fn add_metric(&mut self, metric: &Metric, scored: &Scored, meter: Meter) {
         let (used, seconds) = meter.stop(metric.used());
+        let scores = scored.per_sample.clone();
         let mut failures = BTreeMap::new();
         for failure in scores.iter().filter_map(|score| score.as_ref().err()) {
             *failures.entry(failure.kind().to_owned()).or_insert(0) += 1;
@@ -116,6 +119,7 @@ impl Judged {
             used,
             failures,
             seconds,
+            sample_seconds: scored.seconds.clone(),
         });
         self.metrics.push(MetricScores {
             name: metric.name().to_owned(),
@@ -127,12 +131,15 @@ impl Judged {
     /// Adds what the reward model's scores cost.
     pub fn add_reward_model(&mut self, meter: Meter) {
         let (used, seconds) = meter.stop(Used::default());
+        let count = self.rollouts.len();
         self.costs.push(Cost {
             plugin: reward::REWARD_MODEL.to_owned(),
-            samples: self.rollouts.len(),
+            samples: count,
             used,
             failures: BTreeMap::new(),
             seconds,
+            // They are computed together: each has its share.
+            sample_seconds: vec![seconds / count.max(1) as f64; count],
         });
     }
 
@@ -147,6 +154,7 @@ impl Judged {
             samples: self.rollouts.len(),
             // Shapers share the stretch of time that is measured; their calls are their own.
             seconds: used.nanoseconds as f64 * 1e-9,
+            sample_seconds: part.map_or(Vec::new(), |part| part.seconds.clone()),
             used,
             failures: failures.into_iter().collect(),
         });
@@ -209,6 +217,7 @@ impl Judged {
                 "failures": cost.failures,
                 "seconds": cost.seconds,
                 "calls": cost.used.calls,
+                "sample_seconds": cost.sample_seconds.iter().map(|s| microseconds(*s)).collect::<Vec<_>>(),
                 "call_seconds": cost.used.nanoseconds as f64 * 1e-9,
                 "fuel": cost.used.fuel,
                 "memory_bytes": cost.used.memory_bytes,
@@ -320,6 +329,11 @@ fn entry(part: &PartRewards, weight: f64, at: usize) -> (String, Value) {
         }
     };
     (part.name.clone(), value)
+}
+
+/// Seconds, cut to whole microseconds: more digits are noise.
+fn microseconds(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
 }
 
 /// JSON has no NaN: null says that there was no number.

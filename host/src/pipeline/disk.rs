@@ -73,9 +73,13 @@ impl Plan {
             _ => trainer::steps(count, per_step, training),
         };
         let warms_up = config.warm_up.steps > 0 && !examples.demonstrations.is_empty();
-        let models = 1 + u64::from(warms_up && method != Method::Sft);
+        let warms_up = warms_up && method != Method::Sft;
+        let models = 1 + u64::from(warms_up);
+        // The warm-up keeps one, beside which the next is written; they go before the others come.
+        let beside = training.save_steps > 0 && config.warm_up.steps > training.save_steps;
+        let of_warm_up = u64::from(warms_up) + u64::from(warms_up && beside);
         Need {
-            checkpoints: checkpoints(training, steps),
+            checkpoints: checkpoints(training, steps).max(of_warm_up),
             // The value model of PPO is one of the policy's size, with moments of its own.
             checkpoint_bytes: with_moments * if method == Method::Ppo { 2 } else { 1 },
             models_bytes: models * model,

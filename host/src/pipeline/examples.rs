@@ -164,10 +164,15 @@ impl Examples {
             demonstrations.extend(feedback::demonstrations(ratings));
         }
 
+        // Nothing can be asked where there is no prompt: texts are learnt, and no more.
+        let (texts, mut demonstrations): (Vec<_>, Vec<_>) = demonstrations
+            .into_iter()
+            .partition(|row| row.prompt.is_empty());
         let mut eval_tasks = eval.tasks;
         eval_tasks.extend(
             eval.demonstrations
                 .iter()
+                .filter(|row| !row.prompt.is_empty())
                 .enumerate()
                 .map(|(at, row)| Task {
                     id: format!("eval-{at}"),
@@ -192,7 +197,7 @@ impl Examples {
                     .map(demonstration),
             );
         }
-        if pairs.is_empty() && train_tasks.is_empty() {
+        if pairs.is_empty() && train_tasks.is_empty() && texts.is_empty() {
             return Err(Error::Input(
                 "the data have nothing to train on\nhint: give --train-data-path or --human-feedback-path a file with prompt,response or prompt,chosen,rejected".into(),
             ));
@@ -260,6 +265,7 @@ impl Examples {
         if !joined_as_is {
             examples.separate_prompts();
         }
+        examples.demonstrations.extend(texts);
         examples.limit(config);
         Ok(examples)
     }

@@ -8,16 +8,23 @@ use serde_json::Value;
 
 use super::{Error, completions};
 use crate::config::{Config, tracking};
+use crate::files;
 use crate::models::weights;
 use crate::report::StageEvaluation;
 use crate::tracking::jsonl::Jsonl;
+use crate::tracking::once::Once;
+use crate::tracking::pace::Timing;
 use crate::tracking::tensorboard::TensorBoard;
 use crate::tracking::wandb::Wandb;
-use crate::tracking::{Tracker, retell};
+use crate::tracking::warnings::{self, Warnings};
+use crate::tracking::{All, Tracker, retell};
 use crate::trainer::checkpoint;
 
 /// Evaluations so far, for a run that is gone on with.
 const EVALUATIONS: &str = "evaluations.json";
+
+/// What the run has warned of.
+const WARNINGS: &str = "warnings.jsonl";
 
 /// Files whose presence says that a run has been here.
 const TRACES: [&str; 3] = ["config.json", "metrics.jsonl", "summary.json"];
@@ -67,6 +74,8 @@ impl RunFolder {
             "completions.jsonl",
             "rewards.jsonl",
             "costs.jsonl",
+            "timing.jsonl",
+            WARNINGS,
             "tasks.jsonl",
             "manifest.json",
             "report.html",
@@ -81,12 +90,7 @@ impl RunFolder {
         }
         let this = Self(folder.to_owned());
         for inside in ["wandb", "plots"] {
-            match std::fs::remove_dir_all(folder.join(inside)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(this.write_error("earlier result", inside, error));
-                }
-                _ => {}
-            }
+            this.remove(inside)?;
         }
         // Nor may a checkpoint of that run be taken for one of this.
         checkpoint::remove_all(folder)
@@ -95,33 +99,52 @@ impl RunFolder {
         Ok(this)
     }
 
-    /// Folders that a run was writing when it was ended.
-    fn remove_partial(&self) -> Result<(), Error> {
-        weights::remove_partial(&self.0).map_err(|error| self.write_error("leftovers", "", error))
+    /// Takes a folder inside away, where there is one.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub fn remove(&self, inside: &str) -> Result<(), Error> {
+        match std::fs::remove_dir_all(self.path(inside)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(self.write_error("earlier result", inside, error))
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// The folder of a run that goes on from step `step` of `stage`, with the stages in `judged`
-    /// behind it. What was written of later steps, and of what is done again, is taken out of its
-    /// files.
+    /// What a run was writing when it was ended.
+    fn remove_partial(&self) -> Result<(), Error> {
+        let removed = weights::remove_partial(&self.0);
+        let removed = removed.and_then(|()| files::remove_unfinished(&self.0));
+        removed.map_err(|error| self.write_error("leftovers", "", error))
+    }
+
+    /// The folder of a run that goes on, with the stages in `judged` behind it. `again` are the
+    /// trainings that are not, with the step of each that it goes on from; the first is the one
+    /// that the run is about. What was written of later steps, and of what is done again, is
+    /// taken out of its files.
     ///
     /// # Errors
     /// A file can't be read or written.
     pub fn reopen(
         folder: &Path,
-        stage: &str,
-        step: u64,
+        again: &[(&str, u64)],
         judged: &[StageEvaluation],
     ) -> Result<Self, Error> {
         let this = Self(folder.to_owned());
         this.remove_partial()?;
+        let stage = again.first().map_or("", |(stage, _)| *stage);
         let later = |row: &serde_json::Value| {
-            row["stage"] == stage && row["step"].as_u64().is_none_or(|at| at > step)
+            let after = |step: u64| row["step"].as_u64().is_none_or(|at| at > step);
+            again
+                .iter()
+                .any(|(stage, step)| row["stage"] == *stage && after(*step))
         };
         // An evaluation that did not come to its end is done again from its beginning.
         let evaluated = |of: &str| judged.iter().any(|done| done.stage == of);
         let stage_of =
             |row: &serde_json::Value| row["stage"].as_str().unwrap_or_default().to_owned();
-        let again = |row: &serde_json::Value| {
+        let done_again = |row: &serde_json::Value| {
             let of = stage_of(row);
             later(row) || (of != stage && !evaluated(&of))
         };
@@ -133,8 +156,10 @@ impl RunFolder {
             let evaluation = of.strip_prefix("evaluate ");
             later(row) || evaluation.is_some_and(|of| !evaluated(of))
         })?;
-        this.rewrite("completions.jsonl", again)?;
-        this.rewrite("costs.jsonl", again)?;
+        this.rewrite("completions.jsonl", done_again)?;
+        this.rewrite("costs.jsonl", done_again)?;
+        // What is said again is known; but its last line may have been cut.
+        this.rewrite(WARNINGS, |_| false)?;
         Ok(this)
     }
 
@@ -156,7 +181,7 @@ impl RunFolder {
                     _ => break,
                 }
             }
-            replace(&path, kept.as_bytes())
+            files::replace(&path, kept.as_bytes())
         };
         rewritten().map_err(|error| self.write_error("results", name, error))
     }
@@ -175,6 +200,11 @@ impl RunFolder {
             }
         }
         Ok(())
+    }
+
+    /// What the run has warned of, in order.
+    pub fn warnings(&self) -> Vec<String> {
+        warnings::read(&self.path(WARNINGS))
     }
 
     /// The evaluations that an interrupted run left in a folder.
@@ -217,7 +247,7 @@ impl RunFolder {
     pub fn json(&self, name: &str, value: &impl Serialize) -> Result<(), Error> {
         let mut text = serde_json::to_string_pretty(value).expect("results are plain data");
         text.push('\n');
-        replace(&self.path(name), text.as_bytes())
+        files::replace(&self.path(name), text.as_bytes())
             .map_err(|error| self.write_error("result", name, error))
     }
 
@@ -252,6 +282,11 @@ impl RunFolder {
         }
         let jsonl = Jsonl::append(&self.path(metrics)).map_err(failed(metrics))?;
         others.insert(0, Box::new(jsonl));
+        let mut others: Vec<Box<dyn Tracker>> = vec![Box::new(Once::new(All(others), &rows))];
+        let timing = Timing::append(&self.path("timing.jsonl"), &config.evaluation, main);
+        others.push(Box::new(timing.map_err(failed("timing.jsonl"))?));
+        let warnings = Warnings::append(&self.path(WARNINGS)).map_err(failed(WARNINGS))?;
+        others.push(Box::new(warnings));
         Ok(others)
     }
 
@@ -297,20 +332,6 @@ impl RunFolder {
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| self.write_error("results", name, error))
     }
-}
-
-/// Writes a file beside its place, to the disk, and renames it there.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = path.with_extension("tmp");
-    let written = std::fs::File::create(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    if let Err(error) = written {
-        let _ = std::fs::remove_file(&beside);
-        return Err(error);
-    }
-    std::fs::rename(&beside, path)
 }
 
 /// Key of an object that stands for a number.

@@ -1,5 +1,5 @@
-//! Held-out tasks judged in the middle of a training, where that decides which of its checkpoints
-//! is the best.
+//! Held-out tasks judged in the middle of a training: for the curves of the metrics, and where one
+//! of them decides which checkpoint is the best.
 
 use super::samples::{self, Judge};
 use super::{Error, Plan};
@@ -12,51 +12,45 @@ use crate::rollout::{self, Stop};
 use crate::tokenizer::Tokenizer;
 use crate::trainer;
 
-/// One metric over the held-out tasks.
+/// The run's metrics over the held-out tasks.
 pub(super) struct HeldOut<'a> {
     plan: &'a Plan,
     tokenizer: &'a Tokenizer,
-    metric: &'a Metric,
     prompts: Vec<Vec<u32>>,
 }
 
 impl<'a> HeldOut<'a> {
-    /// The metric that decides, where it is one of the run's.
+    /// Of a plan's metrics and tasks.
     ///
     /// # Errors
     /// A prompt can't be tokenised.
-    pub fn of(plan: &'a Plan, tokenizer: &'a Tokenizer) -> Result<Option<Self>, Error> {
-        let Some(name) = &plan.config.training.metric_for_best_model else {
-            return Ok(None);
-        };
-        let prefixes = ["eval/", "eval_"];
-        let stripped = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
-        let name = stripped.unwrap_or(name);
-        let mut metrics = plan.plugins.metrics.iter();
-        let Some(metric) = metrics.find(|metric| metric.name() == name) else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
+    pub fn of(plan: &'a Plan, tokenizer: &'a Tokenizer) -> Result<Self, Error> {
+        Ok(Self {
             plan,
             tokenizer,
-            metric,
             prompts: samples::prompts(plan, tokenizer, &plan.examples.eval_tasks)?,
-        }))
+        })
     }
 }
 
 impl trainer::Judge for HeldOut<'_> {
-    fn tag(&self) -> &str {
-        self.metric.name()
+    fn tags(&self) -> Vec<&str> {
+        self.plan.plugins.metrics.iter().map(Metric::name).collect()
     }
 
-    fn judge(&self, policy: &dyn CausalLm) -> Result<f64, String> {
+    fn every(&self, steps_per_epoch: u64) -> Option<u64> {
+        self.plan.config.evaluation.every(steps_per_epoch)
+    }
+
+    fn judge(&self, policy: &dyn CausalLm) -> Result<Vec<Result<f64, String>>, String> {
         let Self {
             plan,
             tokenizer,
-            metric,
             prompts,
         } = self;
+        if plan.plugins.metrics.is_empty() {
+            return Ok(Vec::new());
+        }
         let generation = Generation {
             temperature: 0.0,
             ..plan.config.generation.clone()
@@ -75,13 +69,16 @@ impl trainer::Judge for HeldOut<'_> {
             .map(|(task, response)| judge.sample(task, response))
             .collect();
         let ids: Vec<&String> = samples.iter().map(|sample| &sample.id).collect();
-        let scored = evaluate::score(metric, &samples);
-        // Its interval is not looked at.
-        let stream = Stream::new(plan.config.seed, Purpose::Bootstrap, 0, 0);
-        let found = evaluate::summarise(metric, &ids, &scored, 1, stream);
-        let reason = found.first_failure;
-        found
-            .value
-            .ok_or_else(|| reason.unwrap_or_else(|| "no response could be scored".to_owned()))
+        let of_metric = |metric: &Metric| {
+            let scored = evaluate::score(metric, &samples);
+            // Its interval is not looked at.
+            let stream = Stream::new(plan.config.seed, Purpose::Bootstrap, 0, 0);
+            let found = evaluate::summarise(metric, &ids, &scored, 1, stream);
+            let reason = found.first_failure;
+            found
+                .value
+                .ok_or_else(|| reason.unwrap_or_else(|| "no response could be scored".to_owned()))
+        };
+        Ok(plan.plugins.metrics.iter().map(of_metric).collect())
     }
 }

@@ -1,18 +1,31 @@
 //! Human feedback as a part of the reward: the run trains its reward model before its policy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::reward_model::{self, Beginning, Report};
+use super::reward_model::{self, Beginning, Place, Report};
 use super::{Error, Plan, Run, Source};
 use crate::config::Config;
 use crate::report::RewardModelSummary;
 use crate::reward::LearnedReward;
+use crate::trainer::checkpoint;
+use crate::trainer::reward_model::STAGE;
 
 /// Folder of the reward model that the run has trained.
 pub(super) const FOLDER: &str = "reward-model";
 
+/// Folder of the checkpoints of its training, until it is done.
+pub(super) const CHECKPOINTS: &str = "reward-model-training";
+
 /// What is known of that model, for whoever goes on with the run.
 pub(super) const SUMMARY: &str = "reward-model.json";
+
+/// The training of the reward model with the step that it goes on from, where a run in `folder`
+/// had not come to its end.
+pub(super) fn again(folder: &Path) -> Option<(&'static str, u64)> {
+    let newest = checkpoint::latest(&folder.join(CHECKPOINTS));
+    let step = newest.as_deref().map_or(0, super::checkpoint_step);
+    (!folder.join(SUMMARY).is_file()).then_some((STAGE, step))
+}
 
 /// Where a run's reward model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +109,7 @@ impl Run<'_> {
             return Ok(None);
         }
         let max_length = plan.config.training.max_length;
-        let load = |folder: &std::path::Path| LearnedReward::load(folder, max_length, &plan.device);
+        let load = |folder: &Path| LearnedReward::load(folder, max_length, &plan.device);
         match (&plan.human, &plan.examples.feedback) {
             (Human::Trained(folder), _) => {
                 self.reward_model = Some(load(folder)?);
@@ -108,6 +121,7 @@ impl Run<'_> {
                 let summary = std::fs::read(self.folder.path(SUMMARY)).ok();
                 if let Some(summary) = summary.and_then(|text| serde_json::from_slice(&text).ok()) {
                     self.reward_model = Some(load(&folder)?);
+                    self.folder.remove(CHECKPOINTS)?;
                     return Ok(Some(summary));
                 }
                 self.timed("reward model", |run| {
@@ -115,17 +129,26 @@ impl Run<'_> {
                         true => Beginning::Policy(&run.policy),
                         false => Beginning::Named,
                     };
+                    let mut config = plan.config.clone();
+                    config.training.save_total_limit = Some(1);
+                    let checkpoints = run.folder.path(CHECKPOINTS);
+                    let newest = checkpoint::latest(&checkpoints);
                     let (model, report) = reward_model::train(
-                        &plan.config,
+                        &config,
                         &plan.device,
                         (beginning, feedback),
-                        Some(&folder),
+                        Place {
+                            last: Some(&folder),
+                            checkpoints: Some(&checkpoints),
+                            resume: newest.as_deref(),
+                        },
                         &mut run.tracker,
                         run.interrupt,
                     )?;
                     run.reward_model = Some(model);
                     let summary = summary_of(&plan.config, &report);
                     run.folder.json(SUMMARY, &summary)?;
+                    run.folder.remove(CHECKPOINTS)?;
                     Ok(Some(summary))
                 })
             }

@@ -124,6 +124,27 @@ impl Plan {
         let tasks = &self.examples.eval_tasks;
         let prompt = longest(&mut tasks.iter().map(|task| task.prompt.as_str()))?;
         stages.push(("generation", decoding(&plain, prompt, tasks.len())));
+        // Epochs of no steps have no end, and one epoch's is the training's.
+        let evaluation = &config.evaluation;
+        let by_epoch = config.training.epochs > 1 && evaluation.every(1).is_some();
+        if by_epoch || evaluation.every(0).is_some() {
+            let model = match method {
+                Method::Sft => supervised,
+                _ => adapted,
+            };
+            let step = model.step(1, 1);
+            let others = match method.learns_from_rewards() {
+                true => self.others(method, &adapted)?,
+                false => 0,
+            };
+            let need = Need {
+                gradients: step.gradients,
+                optimizer: step.optimizer,
+                others,
+                ..decoding(&model, prompt, tasks.len())
+            };
+            stages.push((method.name(), need));
+        }
         let largest = stages.into_iter().max_by_key(|(_, need)| need.bytes());
         Ok(largest.expect("there is always generation"))
     }

@@ -23,45 +23,50 @@ mod programs;
 pub mod replay;
 mod resume;
 pub mod reward_model;
+mod run;
 mod samples;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Device};
 
 use crate::config::model::Precision;
-use crate::config::{self, Config, Method, Origin, Training};
+use crate::config::{self, Config, Method};
+use crate::data;
 use crate::data::sources::Adapters;
-use crate::data::{self, Demonstration, PreferencePair};
-use crate::evaluate::{self, MetricResult};
-use crate::models::{CausalLm, Model};
+use crate::evaluate::MetricResult;
 use crate::plugin::{self, Metric, Runtime, Spec};
-use crate::random::{Purpose, Stream};
 use crate::report::manifest::{DataPin, Machine, Manifest};
-use crate::report::{PreferenceSummary, StageEvaluation, Summary, TargetResult};
-use crate::reward::LearnedReward;
+use crate::report::{Summary, TargetResult};
 use crate::tracking::{All, Shared, Tracker};
 use crate::{hub, models, report, reward, sandbox, tokenizer, trainer};
 
 use canaries::Canaries;
-use completions::Judged;
 pub use encoder::{EncoderChoice, TokenEncoder};
 use examples::Examples;
 pub use examples::has_files;
 pub use folder::{RunFolder, unused_folder};
-use held_out::HeldOut;
 use human::Human;
 pub use plugins::Plugins;
 pub use policy::{Policy, Source, device};
 pub use programs::{DEFAULT_RUNNER, pool};
-
-/// Fewest pairs that a preference loss and its held-out accuracy mean anything for.
-const PAIRS_MIN: usize = 8;
+use run::Run;
 
 /// Folder of the policy as its warm-up left it.
 const WARMED_UP: &str = "warmed-up";
+
+/// Folder of the warm-up's checkpoints, until it is done.
+const WARM_UP: &str = "warm-up";
+
+/// The newest whole checkpoint of a run in `folder` that had not come to its own training: of its
+/// warm-up.
+pub fn warm_up_checkpoint(folder: &Path) -> Option<PathBuf> {
+    if folder.join(WARMED_UP).join("config.json").is_file() {
+        return None;
+    }
+    trainer::checkpoint::latest(&folder.join(WARM_UP))
+}
 
 /// How a run begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,14 +80,11 @@ pub enum Start {
 }
 
 /// The step of `checkpoint-N`.
-fn checkpoint_step(folder: &Path) -> u64 {
+pub fn checkpoint_step(folder: &Path) -> u64 {
     let name = folder.file_name().and_then(|name| name.to_str());
     let number = name.and_then(|name| name.strip_prefix("checkpoint-"));
     number.and_then(|n| n.parse().ok()).unwrap_or(0)
 }
-
-/// Where pairs come from, those trained on, those held out.
-type Pairs = (&'static str, Vec<trainer::Pair>, Vec<trainer::Pair>);
 
 /// What ended a run, or kept it from beginning.
 #[derive(Debug, thiserror::Error)]
@@ -185,7 +187,7 @@ fn check_method(method: Method, examples: &Examples, rewards: bool) -> Result<()
         Method::Sft => Ok(()),
         Method::Ppo | Method::Grpo | Method::Rloo if examples.train_tasks.is_empty() => refuse(
             "prompts to sample responses to, and the data have none",
-            "give --train-data-path a file with prompt,response, or tasks with tests",
+            "give --train-data-path a file with prompt,response, or tasks with tests; --method sft learns texts without a prompt",
         ),
         Method::Ppo | Method::Grpo | Method::Rloo if !rewards => refuse(
             "a reward",
@@ -214,17 +216,6 @@ pub struct Plan {
     canaries: Canaries,
     /// The data files, by what is in them.
     data: Vec<DataPin>,
-}
-
-/// Adds to a checkpoint what it holds besides the model. The run's own rows up to it are on the
-/// disk by then.
-fn add_extras(
-    folder: &RunFolder,
-    tokenizer: &tokenizer::Tokenizer,
-    checkpoint: &Path,
-) -> std::io::Result<()> {
-    folder.sync()?;
-    tokenizer.save(checkpoint)
 }
 
 impl Plan {
@@ -324,6 +315,11 @@ impl Plan {
         };
         self.check_disk()?;
         Ok(told)
+    }
+
+    /// How the policy is judged, and the stage in whose middle it may be.
+    pub fn evaluation(&self) -> (&config::Evaluation, &'static str) {
+        (&self.config.evaluation, self.training_stage())
     }
 
     /// Whether responses are sampled and rewarded.
@@ -436,10 +432,8 @@ impl Plan {
         });
         lines.extend(self.canaries.describe().filter(|_| self.samples()));
         lines.push(self.describe_steps());
-        lines.push(format!(
-            "evaluation {} held-out tasks",
-            examples.eval_tasks.len()
-        ));
+        lines.push(self.describe_time());
+        lines.push(self.describe_evaluation());
         lines.extend(self.plugins.pins.iter().map(|pin| {
             let mut line = format!("plugin     {} {} {}", pin.name, pin.kind, pin.path);
             if !pin.grants.is_empty() {
@@ -522,10 +516,12 @@ impl Plan {
     pub fn run(
         self,
         start: Start,
-        console: Box<dyn Tracker>,
+        mut console: Box<dyn Tracker>,
         interrupt: &AtomicBool,
     ) -> Result<Summary, Error> {
-        let told = self.check_folder(&start)?;
+        for difference in self.check_folder(&start)? {
+            console.warn(&format!("going on otherwise: {difference}"));
+        }
         let path = self.config.run_folder();
         // What was warmed up is not warmed up again.
         let warmed = path.join(WARMED_UP);
@@ -536,21 +532,32 @@ impl Plan {
         };
         let mut policy = Policy::load(&source, self.config.seed, &self.device)?;
         policy.compute(&self.config.model);
-        let checkpoint = match start {
-            Start::Resume(checkpoint) => checkpoint,
+        let checkpoint = match &start {
+            Start::Resume(checkpoint) => checkpoint.clone(),
             Start::New | Start::Overwrite => None,
         };
+        let resuming = matches!(start, Start::Resume(_));
+        let warm_up = match resuming && checkpoint.is_none() {
+            true => warm_up_checkpoint(&path),
+            false => None,
+        };
         let mut evaluations = Vec::new();
-        let folder = if resumes || checkpoint.is_some() {
-            let step = checkpoint.as_deref().map_or(0, checkpoint_step);
+        let folder = if resumes || checkpoint.is_some() || warm_up.is_some() {
+            let step =
+                |checkpoint: &Option<PathBuf>| checkpoint.as_deref().map_or(0, checkpoint_step);
             evaluations = RunFolder::evaluations(&path);
             // A run that had reached its end is judged again.
             let last = format!("after {}", self.method.name());
             evaluations.retain(|done| done.stage != last);
-            RunFolder::reopen(&path, self.training_stage(), step, &evaluations)?
+            let mut again = vec![(self.training_stage(), step(&checkpoint))];
+            if self.method != Method::Sft && !resumes {
+                again.push(("warm-up", step(&warm_up)));
+            }
+            again.extend(human::again(&path));
+            RunFolder::reopen(&path, &again, &evaluations)?
         } else {
             // Of a run that was here, nothing may be taken for this one's.
-            for made in [WARMED_UP, human::FOLDER] {
+            for made in [WARM_UP, WARMED_UP, human::FOLDER, human::CHECKPOINTS] {
                 let _ = std::fs::remove_dir_all(path.join(made));
             }
             let _ = std::fs::remove_file(path.join(human::SUMMARY));
@@ -569,16 +576,12 @@ impl Plan {
             interrupt,
             policy,
             warmed_up: resumes,
+            warm_up,
             resume: checkpoint,
             evaluations,
             reward_model: None,
             seconds: Vec::new(),
-            warnings: Vec::new(),
         };
-        for difference in told {
-            run.tracker
-                .warn(&format!("going on otherwise: {difference}"));
-        }
         let outcome = run.stages();
         // Where the time went is worth knowing of a run that failed, too; but not more than why.
         let manifest = folder.json("manifest.json", &self.manifest(&run.seconds));
@@ -591,397 +594,6 @@ impl Plan {
             run.tracker.warn(&format!("no report: {error}"));
         }
         Ok(summary)
-    }
-}
-
-/// A run under way.
-struct Run<'a> {
-    plan: &'a Plan,
-    folder: &'a RunFolder,
-    tracker: Shared,
-    /// Optimizer steps of the method so far; the warm-up's do not count.
-    step: u64,
-    interrupt: &'a AtomicBool,
-    policy: Policy,
-    /// Whether the policy was loaded as its warm-up had left it.
-    warmed_up: bool,
-    /// The checkpoint that the training goes on from.
-    resume: Option<PathBuf>,
-    /// Of the stages so far.
-    evaluations: Vec<StageEvaluation>,
-    /// Loaded where responses are sampled.
-    reward_model: Option<LearnedReward>,
-    seconds: Vec<(String, f64)>,
-    warnings: Vec<String>,
-}
-
-impl Run<'_> {
-    fn stages(&mut self) -> Result<Summary, Error> {
-        let plan = self.plan;
-        let config = &plan.config;
-        let context = self.policy.model.context();
-        if config.training.max_length > context {
-            self.warn(format!(
-                "sequences of up to {} tokens are trained on, but the model was made for {context}; --max-length sets the former",
-                config.training.max_length
-            ));
-        }
-        for warning in &plan.plugins.warnings {
-            self.warn(warning.clone());
-        }
-        let method = plan.method;
-        // What the adapters at the end belong to, where anybody has it.
-        let mut base = Some(config.model.base_model_name.as_str());
-        let warms_up = config.warm_up.steps > 0 && !plan.examples.demonstrations.is_empty();
-        if warms_up && method != Method::Sft {
-            if !self.warmed_up {
-                self.evaluate("before warm-up")?;
-                // Weights that were drawn just now have nothing that an adapter could build on.
-                if Origin::of(&config.model.base_model_name) == Origin::Pretrained {
-                    self.policy.adapt(&config.model, config.seed)?;
-                }
-                self.supervised("warm-up", &plan.examples.demonstrations)?;
-                // The warmed-up model is what is held to: its reference is the adapters' absence.
-                self.policy.absorb_adapters()?;
-                self.policy.save(&self.folder.path(WARMED_UP))?;
-            }
-            base = None;
-            self.evaluate("after warm-up")?;
-        } else {
-            self.evaluate(&format!("before {}", method.name()))?;
-        }
-        let reward_model = self.prepare_reward_model()?;
-        let mut preferences = None;
-        let mut rollouts = None;
-        match method {
-            Method::Dpo => {
-                let (source, train, held_out) = self.preference_pairs()?;
-                self.policy.adapt(&config.model, config.seed)?;
-                preferences = Some(self.dpo(source, &train, &held_out)?);
-            }
-            Method::Sft => {
-                if Origin::of(&config.model.base_model_name) == Origin::Pretrained {
-                    self.policy.adapt(&config.model, config.seed)?;
-                }
-                self.supervised("sft", &plan.examples.demonstrations)?;
-            }
-            Method::Ppo | Method::Grpo | Method::Rloo => {
-                self.policy.adapt(&config.model, config.seed)?;
-                rollouts = Some(self.on_policy(method)?);
-            }
-        }
-        // Adapters of a model that is there without this run are the result; what was warmed up
-        // is nowhere else.
-        let adapters = config.model.lora.rank > 0 && !config.model.merge_adapters;
-        let apart = base.filter(|_| adapters && matches!(plan.source, Source::Folder(_)));
-        if let Some(base) = apart {
-            self.save_adapters(base)?;
-        }
-        self.policy.absorb_adapters()?;
-        self.evaluate(&format!("after {}", method.name()))?;
-        if apart.is_none() {
-            self.policy.save(&self.folder.path("final"))?;
-        }
-        let evaluations = std::mem::take(&mut self.evaluations);
-        let last = &evaluations.last().expect("one was just made").metrics;
-        let targets = plan.targets(last);
-        Ok(Summary {
-            model: config.model.base_model_name.clone(),
-            method: method.name(),
-            seed: config.seed,
-            targets,
-            evaluations,
-            preferences,
-            reward_model,
-            rollouts,
-            warnings: std::mem::take(&mut self.warnings),
-        })
-    }
-
-    /// Pairs to train on and pairs held out: the data's, or made from the model's own samples.
-    fn preference_pairs(&mut self) -> Result<Pairs, Error> {
-        let plan = self.plan;
-        let config = &plan.config;
-        let (source, train, held_out) = match &plan.examples.preferences {
-            Some((train, held_out)) => (
-                "data",
-                self.tokenised_pairs(train)?,
-                self.tokenised_pairs(held_out)?,
-            ),
-            None => {
-                let mut tasks = plan.examples.train_tasks.clone();
-                Stream::new(config.seed, Purpose::Preferences, 0, 0).shuffle(&mut tasks);
-                tasks.truncate(plan.sampled_prompts());
-                let train = self.sampled_pairs("sample responses", 1, &tasks)?;
-                let held_out =
-                    self.sampled_pairs("sample held-out", 2, &plan.examples.development_tasks)?;
-                ("own samples", train, held_out)
-            }
-        };
-        for (pairs, what) in [(&train, "train on"), (&held_out, "hold out")] {
-            if pairs.len() < PAIRS_MIN && source == "own samples" {
-                return Err(Error::Input(format!(
-                    "the model's own samples gave {} preference pairs to {what}, fewer than {PAIRS_MIN}\nhint: lower `preferences.margin_min`, raise `generation.temperature`, or warm up longer",
-                    pairs.len()
-                )));
-            }
-        }
-        if train.is_empty() || held_out.is_empty() {
-            return Err(Error::Input(format!(
-                "no preference fits into {} tokens\nhint: raise --max-length",
-                config.training.max_length
-            )));
-        }
-        Ok((source, train, held_out))
-    }
-
-    /// Times a stage, and asks before it whether to go on.
-    fn timed<T>(
-        &mut self,
-        stage: &str,
-        work: impl FnOnce(&mut Self) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        self.go_on()?;
-        let start = Instant::now();
-        let result = work(self);
-        self.seconds
-            .push((stage.to_owned(), start.elapsed().as_secs_f64()));
-        result
-    }
-
-    fn go_on(&self) -> Result<(), Error> {
-        if self.interrupt.load(Ordering::SeqCst) {
-            return Err(Error::Interrupted {
-                folder: self.folder.path(""),
-            });
-        }
-        Ok(())
-    }
-
-    /// Judges the policy on the held-out tasks, unless that was done before an interruption.
-    fn evaluate(&mut self, stage: &str) -> Result<(), Error> {
-        if self.evaluations.iter().any(|done| done.stage == stage) {
-            return Ok(());
-        }
-        self.timed(stage, |run| {
-            let tasks = &run.plan.examples.eval_tasks;
-            let responses = run.greedy_responses(&format!("evaluate {stage}"), tasks)?;
-            let mut judged = Judged::of(responses);
-            let config = &run.plan.config;
-            let ids: Vec<String> = judged.samples().into_iter().map(|s| s.id).collect();
-            let plugins = &run.plan.plugins;
-            let mut metrics: Vec<MetricResult> = Vec::with_capacity(plugins.metrics.len());
-            let scoring = format!("evaluate {stage}");
-            run.tracker
-                .stage(&scoring, plugins.metrics.len() as u64, "metrics");
-            for metric in &plugins.metrics {
-                run.tracker.progress(metrics.len() as u64);
-                let scored = samples::measure(&mut judged, metric);
-                metrics.push(evaluate::summarise(
-                    metric,
-                    &ids,
-                    &scored,
-                    config.evaluation.bootstrap_samples,
-                    Stream::new(config.seed, Purpose::Bootstrap, 0, 0),
-                ));
-            }
-            run.tracker.progress(metrics.len() as u64);
-            let rows = judged.rows(stage, run.step, &plugins.hashes());
-            run.folder.append_rows("completions.jsonl", rows)?;
-            let costs = judged.cost_rows(stage, run.step);
-            run.folder.append_rows("costs.jsonl", costs)?;
-            run.track_evaluation(&metrics);
-            judged.show(&mut run.tracker, run.step);
-            for metric in &metrics {
-                if let Some(failure) = &metric.first_failure {
-                    run.warn(format!("metric `{}`, {stage}: {failure}", metric.name));
-                }
-            }
-            run.evaluations.push(StageEvaluation {
-                stage: stage.to_owned(),
-                tasks: ids.len(),
-                metrics,
-            });
-            run.folder.keep_evaluations(&run.evaluations)
-        })
-    }
-
-    /// Each metric's headline, as curves have it.
-    fn track_evaluation(&mut self, metrics: &[MetricResult]) {
-        let tags: Vec<(String, f64)> = metrics
-            .iter()
-            .filter_map(|metric| Some((format!("eval/{}", metric.name), metric.value?)))
-            .collect();
-        let values: Vec<(&str, f64)> = tags
-            .iter()
-            .map(|(tag, value)| (tag.as_str(), *value))
-            .collect();
-        self.tracker.log(self.step, &values);
-    }
-
-    /// Trains on demonstrations: as the warm-up, or as all there is.
-    fn supervised(&mut self, stage: &str, demonstrations: &[Demonstration]) -> Result<(), Error> {
-        self.timed(stage, |run| {
-            let config = &run.plan.config;
-            let mut examples = Vec::with_capacity(demonstrations.len());
-            for row in demonstrations {
-                let tokenizer = &run.policy.tokenizer;
-                examples.extend(trainer::Demonstration::new(
-                    &tokenizer.encode(&row.prompt)?,
-                    &tokenizer.encode(&row.response)?,
-                    tokenizer.eos(),
-                    config.training.max_length,
-                ));
-            }
-            run.too_long("demonstrations", demonstrations.len() - examples.len());
-            if examples.is_empty() {
-                return Err(Error::Input(format!(
-                    "no demonstration fits into {} tokens\nhint: raise --max-length",
-                    config.training.max_length
-                )));
-            }
-            let mut training = Training {
-                learning_rate: config.warm_up.learning_rate,
-                batch_size: config.warm_up.batch_size,
-                weight_decay: config.warm_up.weight_decay,
-                steps: config.warm_up.steps,
-                epochs: usize::MAX,
-                gradient_accumulation_steps: 1,
-                ..config.training.clone()
-            };
-            if config.warm_up.steps == 0 {
-                training = config.training.clone();
-            }
-            let Policy { model, tokenizer } = &mut run.policy;
-            let tokenizer = &*tokenizer;
-            let own = run.folder;
-            let extras = |checkpoint: &Path| add_extras(own, tokenizer, checkpoint);
-            let held_out = HeldOut::of(run.plan, tokenizer)?;
-            let folder = run.folder.path("");
-            // A warm-up is not gone on with: it is short, and what follows has checkpoints.
-            let checkpoints = (run.plan.method == Method::Sft).then(|| trainer::Checkpoints {
-                folder: &folder,
-                resume: run.resume.clone(),
-                extras: &extras,
-                judge: held_out.as_ref().map(|held_out| held_out as _),
-            });
-            let outcome = trainer::sft::train(
-                model,
-                &examples,
-                &training,
-                &mut trainer::Run {
-                    seed: config.seed,
-                    interrupt: run.interrupt,
-                    tracker: &mut run.tracker,
-                    checkpoints,
-                },
-            )?;
-            if run.plan.method == Method::Sft {
-                run.step = outcome.steps;
-            }
-            run.after_training(outcome.interrupted)
-        })
-    }
-
-    fn dpo(
-        &mut self,
-        source: &'static str,
-        train: &[trainer::Pair],
-        held_out: &[trainer::Pair],
-    ) -> Result<PreferenceSummary, Error> {
-        self.timed("dpo", |run| {
-            let config = &run.plan.config;
-            let Policy { model, tokenizer } = &mut run.policy;
-            let tokenizer = &*tokenizer;
-            let own = run.folder;
-            let extras = |checkpoint: &Path| add_extras(own, tokenizer, checkpoint);
-            let held_out_tasks = HeldOut::of(run.plan, tokenizer)?;
-            let cache = plugin::engine::cache_folder()
-                .filter(|_| config.dpo.cache_reference)
-                .map(|components| components.with_file_name("reference-logprobs"));
-            let outcome = trainer::dpo::train(
-                model,
-                train,
-                held_out,
-                &config.training,
-                &config.dpo,
-                &mut trainer::Run {
-                    seed: config.seed,
-                    interrupt: run.interrupt,
-                    tracker: &mut run.tracker,
-                    checkpoints: Some(trainer::Checkpoints {
-                        folder: &run.folder.path(""),
-                        resume: run.resume.clone(),
-                        extras: &extras,
-                        judge: held_out_tasks.as_ref().map(|tasks| tasks as _),
-                    }),
-                },
-                cache.as_deref(),
-            )?;
-            run.step = outcome.training.steps;
-            run.after_training(outcome.training.interrupted)?;
-            Ok(PreferenceSummary {
-                source,
-                pairs_trained: train.len(),
-                pairs_held_out: held_out.len(),
-                before: outcome.before,
-                after: outcome.after,
-            })
-        })
-    }
-
-    /// A training that was interrupted leaves the model where it was. What
-    /// follows needs no gradients, so their memory is given back.
-    fn after_training(&mut self, interrupted: bool) -> Result<(), Error> {
-        self.policy.model.freeze();
-        // A checkpoint has it already, but for a warm-up, which has none.
-        if interrupted && trainer::checkpoint::all(&self.folder.path("")).is_empty() {
-            self.policy.save(&self.folder.path("interrupted"))?;
-        }
-        self.go_on()
-    }
-
-    /// Leaves the adapters as the run's result: a PEFT folder for the model called `base`.
-    fn save_adapters(&self, base: &str) -> Result<(), Error> {
-        // A relative path would mean another folder wherever the adapters are loaded.
-        let base = std::fs::canonicalize(base)
-            .map_or_else(|_| base.to_owned(), |path| path.display().to_string());
-        let Policy { model, tokenizer } = &self.policy;
-        let saved = models::weights::replace_folder(&self.folder.path("final"), |partial| {
-            tokenizer.save(partial)?;
-            models::peft::save(partial, model.backbone(), &base, "CAUSAL_LM")
-        });
-        saved.map_err(|error| self.folder.write_error("adapters", "final", error))
-    }
-
-    fn tokenised_pairs(&mut self, pairs: &[PreferencePair]) -> Result<Vec<trainer::Pair>, Error> {
-        let tokenizer = &self.policy.tokenizer;
-        let mut tokenised = Vec::with_capacity(pairs.len());
-        for pair in pairs {
-            tokenised.extend(trainer::Pair::new(
-                &tokenizer.encode(&pair.prompt)?,
-                &tokenizer.encode(&pair.chosen)?,
-                &tokenizer.encode(&pair.rejected)?,
-                tokenizer.eos(),
-                self.plan.config.training.max_length,
-            ));
-        }
-        self.too_long("preferences", pairs.len() - tokenised.len());
-        Ok(tokenised)
-    }
-
-    fn too_long(&mut self, what: &str, count: usize) {
-        if count > 0 {
-            self.warn(format!(
-                "{count} {what} left out: their response alone fills {} tokens",
-                self.plan.config.training.max_length
-            ));
-        }
-    }
-
-    fn warn(&mut self, message: String) {
-        self.tracker.warn(&message);
-        self.warnings.push(message);
     }
 }
 

@@ -8,16 +8,18 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::Error;
 use super::completions::Hashes;
 use super::folder::RunFolder;
 use super::held_out::HeldOut;
 use super::policy::Policy;
+use super::run::{Run, add_extras};
 use super::samples::{Judge, curves};
-use super::{Error, Run, add_extras};
 use crate::config::Method;
 use crate::data::Task;
 use crate::report::RolloutSummary;
 use crate::reward::Watch;
+use crate::reward::watch::Batch;
 use crate::rollout::Response;
 use crate::tracking::Shared;
 use crate::trainer::on_policy::{Environment, Job, Scores};
@@ -66,9 +68,13 @@ impl Environment for Scoring<'_> {
                 let part = parts.iter().find(|part| part.name == name);
                 part.map_or(1.0, |part| part.weight)
             };
-            let signs = self
-                .watch
-                .observe(&samples, &tokens, &judged.rewards, &weight);
+            let batch = Batch {
+                samples: &samples,
+                tokens: &tokens,
+                rewards: &judged.rewards,
+                control: judged.control.as_ref(),
+            };
+            let signs = self.watch.observe(&batch, &weight);
             means.extend(signs.values);
             let told = signs.warnings.into_iter();
             warnings = told
@@ -138,7 +144,7 @@ impl Run<'_> {
                     folder: &path,
                     resume: run.resume.clone(),
                     extras: &extras,
-                    judge: held_out.as_ref().map(|held_out| held_out as _),
+                    judge: Some(&held_out),
                 }),
             };
             let (scoring, training) = (&mut scoring, &mut training);
@@ -150,7 +156,7 @@ impl Run<'_> {
                 _ => ppo::train(model, &job, &config.ppo, scoring, training),
             }?;
             run.step = outcome.steps;
-            run.after_training(outcome.interrupted)?;
+            run.after_training()?;
             Ok(RolloutSummary {
                 steps: outcome.steps,
                 responses: outcome.episodes,

@@ -2,6 +2,7 @@
 
 use super::{Error, Method, Plan, Source};
 use crate::tokenizer::Tokenizer;
+use crate::tracking::pace;
 use crate::trainer;
 
 /// Examples that are tokenised for the lengths at most: enough for percentiles, and seconds of
@@ -54,15 +55,32 @@ impl Lengths {
     }
 
     /// Examples whose prompt loses its beginning, and those whose response leaves it no room.
-    fn cut(&self, max_length: usize) -> (usize, usize) {
-        let both = || self.prompts.iter().zip(&self.responses);
-        let is_out = |prompt: usize, response: usize| response >= max_length || prompt == 0;
-        let out = both().filter(|(prompt, response)| is_out(**prompt, **response));
-        let cut = both().filter(|(prompt, response)| {
-            !is_out(**prompt, **response) && **prompt + **response > max_length
-        });
-        (cut.count(), out.count())
+    fn cut(&self, max_length: usize) -> Cut {
+        let mut cut = Cut::default();
+        for (prompt, response) in self.prompts.iter().zip(&self.responses) {
+            let counted = match (*prompt, *response) {
+                (0, 0..=1) => &mut cut.out,
+                (0, response) if response > max_length => &mut cut.ends,
+                (0, _) => continue,
+                (_, response) if response >= max_length => &mut cut.out,
+                (prompt, response) if prompt + response > max_length => &mut cut.beginnings,
+                _ => continue,
+            };
+            *counted += 1;
+        }
+        cut
     }
+}
+
+/// Examples that do not fit.
+#[derive(Debug, Default, PartialEq)]
+struct Cut {
+    /// Those whose prompt loses its beginning.
+    beginnings: usize,
+    /// Texts without a prompt that lose their end.
+    ends: usize,
+    /// Those of which nothing can be learnt.
+    out: usize,
 }
 
 /// `12 tokens in the median, 40 at 95 %, 88 at most`.
@@ -111,12 +129,19 @@ impl Plan {
         let mut cuts = Vec::new();
         for (what, lengths) in &trained {
             lines.push(format!("tokens     {}", lengths.describe(what)));
-            let (long, out) = lengths.cut(max_length);
+            let Cut {
+                beginnings,
+                ends,
+                out,
+            } = lengths.cut(max_length);
             let of = lengths.prompts.len();
-            if long > 0 {
+            if beginnings > 0 {
                 cuts.push(format!(
-                    "{long} of {of} {what} lose the beginning of their prompt"
+                    "{beginnings} of {of} {what} lose the beginning of their prompt"
                 ));
+            }
+            if ends > 0 {
+                cuts.push(format!("{ends} of {of} {what}, texts, lose their end"));
             }
             if out > 0 {
                 cuts.push(format!(
@@ -183,6 +208,26 @@ impl Plan {
         ))
     }
 
+    /// When it is known how long that takes.
+    pub(super) fn describe_time(&self) -> String {
+        // The first step is not measured: it is slower than the others.
+        let steps = pace::MEASURED + 1;
+        format!("time       known after {steps} steps, which are measured: the run tells it then")
+    }
+
+    /// What is judged, and when.
+    pub(super) fn describe_evaluation(&self) -> String {
+        let evaluation = &self.config.evaluation;
+        let tasks = self.examples.eval_tasks.len();
+        // Epochs of no steps have no name, and of one step all have theirs.
+        let middle = match (evaluation.every(0), evaluation.every(1)) {
+            (Some(every), _) => format!(", and each {every} steps"),
+            (None, Some(_)) => ", and by epoch".to_owned(),
+            (None, None) => String::new(),
+        };
+        format!("evaluation {tasks} held-out tasks, before and after the training{middle}")
+    }
+
     /// How many steps the training takes, as far as that is known before.
     pub(super) fn describe_steps(&self) -> String {
         let training = &self.config.training;
@@ -239,11 +284,17 @@ mod tests {
         );
         let lengths = Lengths {
             all: 4,
-            prompts: vec![4, 10, 10, 0],
-            responses: vec![4, 4, 12, 1],
+            prompts: vec![4, 10, 10, 0, 0, 0],
+            responses: vec![4, 4, 12, 1, 9, 14],
         };
-        // The first fits; the second loses a part; no prompt fits before the third, and the fourth has none.
-        assert_eq!(lengths.cut(12), (1, 2));
-        assert_eq!(lengths.cut(8), (1, 2));
+        // The first fits; the second loses a part; no prompt fits before the third. Of texts one
+        // token is nothing to learn, and what is too long ends earlier.
+        let cut = |beginnings, ends, out| Cut {
+            beginnings,
+            ends,
+            out,
+        };
+        assert_eq!(lengths.cut(12), cut(1, 1, 2));
+        assert_eq!(lengths.cut(8), cut(1, 2, 2));
     }
 }

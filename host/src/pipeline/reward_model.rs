@@ -294,11 +294,23 @@ impl Beginning<'_> {
     }
 }
 
+/// Where a training leaves things, and finds those of one that was ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place<'a> {
+    /// Folder of the trained model.
+    pub last: Option<&'a Path>,
+    /// Folder of the checkpoints; none are written without it.
+    pub checkpoints: Option<&'a Path>,
+    /// The checkpoint to go on from.
+    pub resume: Option<&'a Path>,
+}
+
 fn train_one(
     config: &Config,
     device: &Device,
     beginning: Beginning,
     (train, held_out): (&Feedback, &Feedback),
+    place: Place,
     tracker: &mut dyn Tracker,
     interrupt: &AtomicBool,
 ) -> Result<(Scorer, Tokenizer, Judged), Error> {
@@ -315,11 +327,18 @@ fn train_one(
     let unseen = held_out.examples(&model, &tokenizer, config)?;
     let settings = &config.reward_model;
     let training = reward_model::training(settings, &config.training);
+    let extras = |folder: &Path| tokenizer.save(folder);
+    let checkpoints = place.checkpoints.map(|folder| trainer::Checkpoints {
+        folder,
+        resume: place.resume.map(Path::to_owned),
+        extras: &extras,
+        judge: None,
+    });
     let mut run = trainer::Run {
         seed: config.seed,
         interrupt,
         tracker,
-        checkpoints: None,
+        checkpoints,
     };
     let outcome = reward_model::train(&mut model, &examples, settings, &training, &mut run)?;
     model.freeze();
@@ -392,8 +411,8 @@ fn report(judged: &[Judged], held_out: &[&Feedback], seed: u64) -> Report {
     }
 }
 
-/// Trains what it begins with on all but the held-out prompts, saves it into `save` where
-/// that is given, and hands it over as a part of the reward.
+/// Trains what it begins with on all but the held-out prompts, saves it where `place` says so,
+/// and hands it over as a part of the reward.
 ///
 /// # Errors
 /// The model can't be loaded or trained, or the folder not be written.
@@ -401,16 +420,16 @@ pub fn train(
     config: &Config,
     device: &Device,
     (beginning, feedback): (Beginning, &Feedback),
-    save: Option<&Path>,
+    place: Place,
     tracker: &mut dyn Tracker,
     interrupt: &AtomicBool,
 ) -> Result<(LearnedReward, Report), Error> {
     let (part, held_out) = feedback.hold_out(config.data.eval_fraction, config.seed)?;
     let parts = (&part, &held_out);
     let (model, tokenizer, judged) =
-        train_one(config, device, beginning, parts, tracker, interrupt)?;
+        train_one(config, device, beginning, parts, place, tracker, interrupt)?;
     let report = report(&[judged], &[&held_out], config.seed);
-    if let Some(folder) = save {
+    if let Some(folder) = place.last {
         model.save(folder, &|folder| tokenizer.save(folder))?;
     }
     let learned = LearnedReward::new(model, tokenizer, config.training.max_length);
@@ -433,7 +452,8 @@ pub fn cross_validate(
     let mut judged = Vec::with_capacity(folds.len());
     for (train, held_out) in &folds {
         let parts = (train, held_out);
-        let (_, _, one) = train_one(config, device, Beginning::Named, parts, tracker, interrupt)?;
+        let (named, place) = (Beginning::Named, Place::default());
+        let (_, _, one) = train_one(config, device, named, parts, place, tracker, interrupt)?;
         judged.push(one);
     }
     let held_out: Vec<&Feedback> = folds.iter().map(|(_, held_out)| held_out).collect();

@@ -8,6 +8,7 @@ use crate::evaluate;
 use crate::plugin::reward_shaper::{Context, Rollout};
 use crate::plugin::{Metric, RewardShaper, Sample, Used};
 use crate::random::{Purpose, Stream};
+use crate::reward::watch::Control;
 use crate::reward::{self, LearnedReward, Rewards};
 use crate::rollout::{self, FinishReason, Response, Stop};
 use crate::tokenizer::Tokenizer;
@@ -103,6 +104,9 @@ impl Run<'_> {
         judged.show(&mut self.tracker, round);
         for warning in abstentions(stage, &judged.rewards) {
             self.warn(warning);
+        }
+        if let Some(warning) = judged.control.as_ref().and_then(Control::warning) {
+            self.warn(format!("{stage}: {warning}"));
         }
         Ok(judged.rewards)
     }
@@ -247,12 +251,13 @@ impl Judge<'_> {
         responses: &[Response],
     ) -> Result<Judged, Error> {
         let plan = self.plan;
-        plan.check_canaries(step, tasks)?;
+        let control = self.check_canaries(step, tasks)?;
         let answered = responses.iter().zip(tasks);
         let rollouts: Vec<Rollout> = answered
             .map(|(response, task)| self.rollout(task, response))
             .collect();
-        let judged = plan.judging().judge(step, rollouts, self.reward_model)?;
+        let mut judged = plan.judging().judge(step, rollouts, self.reward_model)?;
+        judged.control = control;
         if judged.rewards.totals.iter().all(Option::is_none)
             && let Some((part, reason)) = first_reason(&judged.rewards)
         {
@@ -367,7 +372,7 @@ impl<'a> Judging<'a> {
 pub(super) fn measure(judged: &mut Judged, metric: &Metric) -> evaluate::Scored {
     let meter = Meter::start(|| metric.used());
     let scored = evaluate::score(metric, &judged.samples());
-    judged.add_metric(metric, scored.per_sample.clone(), meter);
+    judged.add_metric(metric, &scored, meter);
     scored
 }
 

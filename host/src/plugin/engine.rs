@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -370,11 +369,7 @@ fn store_private(folder: &Path, file: &Path, bytes: &[u8]) -> std::io::Result<()
     if !is_private(folder) {
         return Err(std::io::Error::other("others can write to the folder"));
     }
-    let beside = file.with_extension(format!("{}.tmp", std::process::id()));
-    let mut out = std::fs::File::create(&beside)?;
-    out.write_all(bytes)?;
-    out.sync_all()?;
-    std::fs::rename(&beside, file)
+    crate::files::replace(file, bytes)
 }
 
 fn is_private(folder: &Path) -> bool {

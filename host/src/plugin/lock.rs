@@ -113,13 +113,10 @@ impl Lock {
             "# Written by `rlhf plugin lock`: plugins whose bytes differ are refused.\n\n{}",
             toml::to_string(&format).expect("text and hashes are TOML")
         );
-        let beside = folder.join(format!("{FILE}.{}.tmp", std::process::id()));
-        std::fs::write(&beside, text)
-            .and_then(|()| std::fs::rename(&beside, &path))
-            .map_err(|error| Error::Lock {
-                path: path.clone(),
-                problem: format!("cannot write it: {error}"),
-            })?;
+        crate::files::replace(&path, text.as_bytes()).map_err(|error| Error::Lock {
+            path: path.clone(),
+            problem: format!("cannot write it: {error}"),
+        })?;
         Ok(path)
     }
 }

@@ -7,7 +7,7 @@ use super::discovery::{OnFailure, Spec};
 use super::failure::Failure;
 use super::host::Services;
 use super::instance::Budget;
-use super::world::{Loaded, Used};
+use super::world::{ITEMS_PER_CALL_MAX, Loaded, Timed, Used};
 use super::{Component, Error, Runtime, Sample};
 
 /// How a corpus score comes about.
@@ -176,8 +176,15 @@ impl Metric {
 
     /// Statistics of each sample, in their order, measured in parallel.
     pub fn measure(&self, samples: &[Sample]) -> Vec<Measured> {
+        let timed = self.measure_timed(samples).into_iter();
+        timed.map(|one| one.result).collect()
+    }
+
+    /// The same, with the time of each.
+    pub fn measure_timed(&self, samples: &[Sample]) -> Vec<Timed<Vec<f64>>> {
         self.loaded.batch(
             samples,
+            self.loaded.samples_per_call(),
             |world, store, samples| {
                 let samples: Vec<_> = samples.iter().map(v0_1::sample).collect();
                 world.rlhf_plugin_metric().call_measure(store, &samples)
@@ -212,15 +219,17 @@ impl Metric {
     }
 
     fn score(&self, statistics: &[Vec<f64>], level: Level) -> Vec<Result<Score, Failure>> {
-        self.loaded.batch(
+        let timed = self.loaded.batch(
             statistics,
+            ITEMS_PER_CALL_MAX,
             |world, store, statistics| {
                 world
                     .rlhf_plugin_metric()
                     .call_score(store, statistics, level)
             },
             |_, score| v0_1::score(score.map_err(v0_1::failure)?, &self.descriptor),
-        )
+        );
+        timed.into_iter().map(|one| one.result).collect()
     }
 
     /// The score of a corpus, for metrics that do not add.

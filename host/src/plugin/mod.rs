@@ -41,7 +41,7 @@ pub use host::Services;
 pub use limits::Limits;
 pub use metric::Metric;
 pub use reward_shaper::RewardShaper;
-pub use world::Used;
+pub use world::{Timed, Used};
 
 use std::path::PathBuf;
 

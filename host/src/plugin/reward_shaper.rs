@@ -6,7 +6,7 @@ use super::bindings::v0_1::{self, RewardShaperPlugin};
 use super::discovery::{OnFailure, Spec};
 use super::failure::Failure;
 use super::host::Services;
-use super::world::{Loaded, Used};
+use super::world::{Loaded, Timed, Used};
 use super::{Component, Error, Runtime, Sample};
 
 /// What a shaper says about itself.
@@ -150,9 +150,16 @@ impl RewardShaper {
 
     /// One reward a rollout, in their order, shaped in parallel.
     pub fn shape(&self, rollouts: &[Rollout], context: &Context) -> Vec<Result<Reward, Failure>> {
+        let timed = self.shape_timed(rollouts, context).into_iter();
+        timed.map(|one| one.result).collect()
+    }
+
+    /// The same, with the time of each.
+    pub fn shape_timed(&self, rollouts: &[Rollout], context: &Context) -> Vec<Timed<Reward>> {
         let context = v0_1::context(context);
         self.loaded.batch(
             rollouts,
+            self.loaded.samples_per_call(),
             |world, store, rollouts| {
                 let raw: Vec<_> = rollouts.iter().map(v0_1::rollout).collect();
                 world

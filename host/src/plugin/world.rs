@@ -17,9 +17,9 @@ use super::host::{Encoder, Granted, Services};
 use super::instance::{Budget, State, guarded, store};
 use super::{Component, Error, Kind, Limits, grants};
 
-/// Samples of one guest call. Large enough to hide the cost of the call
+/// Items of one guest call. Large enough to hide the cost of the call
 /// (a few µs), small enough to share a batch among workers.
-const SAMPLES_PER_CALL_MAX: usize = 64;
+pub(super) const ITEMS_PER_CALL_MAX: usize = 64;
 /// Below this many samples threads cost more than they save.
 const SAMPLES_FOR_THREADS: usize = 8;
 
@@ -67,6 +67,14 @@ pub(super) struct Loaded<W: World> {
     /// Configured instances waiting for work; one a worker at most.
     idle: Mutex<Vec<Instance<W>>>,
     usage: Usage,
+}
+
+/// What became of an item, and its share of the calls that it was in: a plugin that uses the
+/// sandbox is called for each item alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timed<R> {
+    pub result: Result<R, Failure>,
+    pub seconds: f64,
 }
 
 /// An instance and its store.
@@ -342,7 +350,16 @@ impl<W: World> Loaded<W> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A result for each item, in their order, from calls of many items each,
+    /// Samples of one call. A program in the sandbox takes so long that its call does not count:
+    /// with one sample a call, each has its own time, and workers share what is slow.
+    pub fn samples_per_call(&self) -> usize {
+        match self.granted.sandbox {
+            Some(_) => 1,
+            None => ITEMS_PER_CALL_MAX,
+        }
+    }
+
+    /// A result for each item, in their order, from calls of up to `items_max` items each,
     /// in parallel.
     ///
     /// An item's outcome depends on the item alone: a batch has the fuel of one
@@ -353,24 +370,22 @@ impl<W: World> Loaded<W> {
     pub fn batch<I: Sync, O: Send, R: Send>(
         &self,
         items: &[I],
+        items_max: usize,
         call: impl Fn(&W, &mut Store<State>, &[I]) -> wasmtime::Result<Vec<O>> + Send + Sync,
         finish: impl Fn(&I, O) -> Result<R, Failure> + Send + Sync,
-    ) -> Vec<Result<R, Failure>> {
+    ) -> Vec<Timed<R>> {
         let workers = self.component.runtime.workers();
-        let chunk = items
-            .len()
-            .div_ceil(workers * 4)
-            .clamp(1, SAMPLES_PER_CALL_MAX);
-        if workers == 1 || items.len() < SAMPLES_FOR_THREADS {
+        let chunk = items.len().div_ceil(workers * 4).clamp(1, items_max);
+        let for_threads = SAMPLES_FOR_THREADS.min(items_max + 1);
+        if workers == 1 || items.len() < for_threads {
             return items
-                .chunks(SAMPLES_PER_CALL_MAX)
+                .chunks(items_max)
                 .flat_map(|chunk| self.chunk(chunk, &call, &finish))
                 .collect();
         }
         let chunks: Vec<&[I]> = items.chunks(chunk).collect();
         let next = AtomicUsize::new(0);
-        let results: Vec<Mutex<Vec<Result<R, Failure>>>> =
-            chunks.iter().map(|_| Mutex::default()).collect();
+        let results: Vec<Mutex<Vec<Timed<R>>>> = chunks.iter().map(|_| Mutex::default()).collect();
         let work = || {
             while let Some(at) =
                 Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < chunks.len())
@@ -398,10 +413,11 @@ impl<W: World> Loaded<W> {
         items: &[I],
         call: &(impl Fn(&W, &mut Store<State>, &[I]) -> wasmtime::Result<Vec<O>> + Send + Sync),
         finish: &impl Fn(&I, O) -> Result<R, Failure>,
-    ) -> Vec<Result<R, Failure>>
+    ) -> Vec<Timed<R>>
     where
         I: Sync,
     {
+        let start = Instant::now();
         let budget = Budget::for_batch(&self.limits, items.len());
         let call_with = |world: &W, store: &mut Store<State>| call(world, store, items);
         let results = match items.len() {
@@ -418,17 +434,22 @@ impl<W: World> Loaded<W> {
                 message: format!("{} results for {} items", results.len(), items.len()),
             })
         });
+        let seconds = start.elapsed().as_secs_f64() / items.len().max(1) as f64;
+        let timed = |result| Timed { result, seconds };
         match results {
             Ok(results) => items
                 .iter()
                 .zip(results)
-                .map(|(item, result)| finish(item, result))
+                .map(|(item, result)| timed(finish(item, result)))
                 .collect(),
-            Err(failure) if items.len() == 1 => vec![Err(failure)],
+            Err(failure) if items.len() == 1 => vec![timed(Err(failure))],
             Err(_) => {
                 let (first, second) = items.split_at(items.len() / 2);
                 let mut results = self.chunk(first, call, finish);
                 results.extend(self.chunk(second, call, finish));
+                for result in &mut results {
+                    result.seconds += seconds;
+                }
                 results
             }
         }

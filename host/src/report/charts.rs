@@ -27,11 +27,15 @@ const KINDS: &[Kind] = &[
         "β times the log-ratio of policy and reference.",
         &["rewards/chosen", "rewards/rejected"],
     ),
-    ("Margin", "Chosen minus rejected.", &["rewards/margins"]),
+    (
+        "Margin",
+        "Chosen minus rejected.",
+        &["rewards/margins", "eval/rewards/margins"],
+    ),
     (
         "Preference accuracy",
         "Share of pairs whose chosen response has the higher reward.",
-        &["rewards/accuracies"],
+        &["rewards/accuracies", "eval/rewards/accuracies"],
     ),
     ("KL to the reference", "Per response, in nats.", &["kl"]),
     ("Entropy", "Per token, in nats.", &["entropy"]),
@@ -54,7 +58,7 @@ const KINDS: &[Kind] = &[
         "Standard deviation, and the share of prompts whose responses are all worth the same.",
         &["reward_std", "frac_reward_zero_std"],
     ),
-    ("Loss", "", &["loss"]),
+    ("Loss", "", &["loss", "eval/loss"]),
     (
         "Policy and value loss",
         "",
@@ -104,7 +108,7 @@ const KINDS: &[Kind] = &[
 ];
 
 /// Tags that count, repeat another tag, or say nothing as a curve.
-const LEFT_OUT: [&str; 15] = [
+const LEFT_OUT: [&str; 14] = [
     "epoch",
     "num_tokens",
     "episode",
@@ -119,14 +123,13 @@ const LEFT_OUT: [&str; 15] = [
     "clip_ratio/region_mean",
     "skipped_steps",
     "loss_scale",
-    "eval/loss",
 ];
 
 /// All charts of a run, or of several runs over one another; lines are named by their run then.
 pub fn groups(runs: &[&RunFiles]) -> Vec<Group> {
     let mut groups = vec![Group {
         title: "Metrics".to_owned(),
-        charts: vec![metrics(runs)],
+        charts: vec![metrics(runs), by_epoch(runs)],
     }];
     let mut stages: Vec<&str> = Vec::new();
     for stage in runs.iter().flat_map(|run| run.stages()) {
@@ -172,7 +175,13 @@ fn of_stage(runs: &[&RunFiles], stage: &str) -> Vec<Chart> {
             _ => tags.to_vec(),
         };
         seen.extend(&tags);
-        let short = |tag: &str| tag.rsplit('/').next().unwrap_or(tag).replace('_', " ");
+        let short = |tag: &str| {
+            let name = tag.rsplit('/').next().unwrap_or(tag).replace('_', " ");
+            match tag.starts_with("eval/") {
+                true => format!("{name}, held out"),
+                false => name,
+            }
+        };
         charts.push(Chart {
             title: (*name).to_owned(),
             note: (*note).to_owned(),
@@ -181,7 +190,10 @@ fn of_stage(runs: &[&RunFiles], stage: &str) -> Vec<Chart> {
             ..Chart::default()
         });
     }
-    seen.push("loss");
+    seen.extend(["loss", "eval/loss"]);
+    let judged: Vec<&str> = runs.iter().flat_map(|run| run.judged_tags()).collect();
+    // Those have a chart of their own.
+    seen.extend(judged);
     let mut parts: Vec<&str> = Vec::new();
     let mut others: Vec<&str> = Vec::new();
     for tag in runs.iter().flat_map(|run| run.tags(stage)) {
@@ -249,6 +261,41 @@ fn lines(
     all
 }
 
+/// Held-out metrics over the course of the training, with their targets: before it, in its middle
+/// as `evaluation.strategy` says, and after it.
+fn by_epoch(runs: &[&RunFiles]) -> Chart {
+    let mut chart = Chart {
+        title: "Metrics by epoch".to_owned(),
+        note: "On the held-out tasks; dashed: the target.".to_owned(),
+        x: "epoch".to_owned(),
+        ..Chart::default()
+    };
+    for run in runs {
+        for tag in run.judged_tags() {
+            let points = run.by_epoch(tag);
+            if points.len() < 2 {
+                continue;
+            }
+            let name = tag.trim_start_matches("eval/");
+            let target = run.target(name);
+            // Runs that are compared mostly have the same targets: once is enough.
+            if let Some(value) = target.filter(|_| std::ptr::eq(*run, runs[0])) {
+                let of = chart.series.len();
+                chart.targets.push(Target { of, value });
+            }
+            chart.series.push(Series {
+                name: match runs.len() {
+                    1 => name.to_owned(),
+                    _ => format!("{}: {name}", run.name),
+                },
+                points,
+                ..Series::default()
+            });
+        }
+    }
+    chart
+}
+
 /// Held-out metrics by stage, with their intervals and targets.
 fn metrics(runs: &[&RunFiles]) -> Chart {
     let mut chart = Chart {
@@ -294,11 +341,8 @@ fn metrics(runs: &[&RunFiles]) -> Chart {
             if series.points.is_empty() {
                 continue;
             }
-            let targets = run.summary["targets"].as_array().into_iter().flatten();
-            let target = targets.into_iter().find(|of| of["metric"] == name);
-            let value = target.and_then(|target| target["target"].as_f64());
             // Runs that are compared mostly have the same targets: once is enough.
-            if let Some(value) = value.filter(|_| std::ptr::eq(*run, runs[0])) {
+            if let Some(value) = run.target(name).filter(|_| std::ptr::eq(*run, runs[0])) {
                 let of = chart.series.len();
                 chart.targets.push(Target { of, value });
             }

@@ -23,6 +23,7 @@ pub use run::{Error, RunFiles};
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::MetricResult;
+use crate::files;
 use crate::trainer::dpo;
 
 /// The outcome of a run.
@@ -176,12 +177,8 @@ fn replace_folder(folder: &Path) -> Result<(), Error> {
 
 /// Writes beside and renames.
 fn save(path: &Path, text: &str) -> Result<(), Error> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".tmp");
-    std::fs::write(&beside, text)
-        .and_then(|()| std::fs::rename(&beside, path))
-        .map_err(|source| Error::Write {
-            path: path.to_owned(),
-            source,
-        })
+    files::replace(path, text.as_bytes()).map_err(|source| Error::Write {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -175,7 +175,7 @@ fn plugins(run: &RunFiles) -> String {
         return String::new();
     }
     let mut out = String::from(
-        "<div class=\"wide\"><table><thead><tr><th scope=\"col\">plugin</th><th scope=\"col\">kind</th><th scope=\"col\">granted</th><th scope=\"col\" class=\"n\">samples</th><th scope=\"col\" class=\"n\">time</th><th scope=\"col\" class=\"n\">a sample</th><th scope=\"col\" class=\"n\">fuel a sample</th><th scope=\"col\" class=\"n\">memory</th><th scope=\"col\">failures</th><th scope=\"col\">sha256</th></tr></thead><tbody>",
+        "<div class=\"wide\"><table><thead><tr><th scope=\"col\">plugin</th><th scope=\"col\">kind</th><th scope=\"col\">granted</th><th scope=\"col\" class=\"n\">samples</th><th scope=\"col\" class=\"n\">time</th><th scope=\"col\" class=\"n\">a sample</th><th scope=\"col\" class=\"n\">the slowest</th><th scope=\"col\" class=\"n\">fuel a sample</th><th scope=\"col\" class=\"n\">memory</th><th scope=\"col\">failures</th><th scope=\"col\">sha256</th></tr></thead><tbody>",
     );
     for pin in pins {
         let name = text(&pin["name"]);
@@ -202,10 +202,11 @@ fn plugins(run: &RunFiles) -> String {
                 let failures = failures.collect::<Vec<_>>().join("<br>");
                 write!(
                     out,
-                    "<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{} MiB</td><td>{}</td>",
+                    "<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{} MiB</td><td>{}</td>",
                     count(cost.samples),
                     duration(cost.seconds),
                     duration(each(cost.seconds)),
+                    duration(cost.slowest),
                     count(each(cost.fuel)),
                     number(cost.memory_bytes / f64::from(1 << 20)),
                     match failures.as_str() {
@@ -216,7 +217,7 @@ fn plugins(run: &RunFiles) -> String {
             }
             None => write!(
                 out,
-                "<td class=\"n\">–</td><td class=\"n\">–</td><td class=\"n\">–</td><td class=\"n\">–</td><td class=\"n\">–</td><td>–</td>"
+                "<td class=\"n\">–</td><td class=\"n\">–</td><td class=\"n\">–</td><td class=\"n\">–</td><td class=\"n\">–</td><td class=\"n\">–</td><td>–</td>"
             ),
         };
         let _ = write!(
@@ -231,9 +232,8 @@ fn plugins(run: &RunFiles) -> String {
 }
 
 fn warnings(run: &RunFiles) -> String {
-    let warnings = run.summary["warnings"].as_array();
-    let warnings = warnings.map(Vec::as_slice).unwrap_or_default();
-    if run.summary.is_null() {
+    let warnings = &run.warnings;
+    if run.summary.is_null() && warnings.is_empty() {
         return String::new();
     }
     let bad = run.summary["rollouts"]["bad_batches"]
@@ -251,7 +251,7 @@ fn warnings(run: &RunFiles) -> String {
         );
     }
     for warning in warnings {
-        let _ = write!(out, "<li>{}</li>", escape(text(warning)));
+        let _ = write!(out, "<li>{}</li>", escape(warning));
     }
     out.push_str("</ul>\n");
     out

@@ -43,6 +43,8 @@ pub struct Numbers {
 pub struct Cost {
     pub samples: f64,
     pub seconds: f64,
+    /// Of the sample that took the longest.
+    pub slowest: f64,
     pub fuel: f64,
     pub memory_bytes: f64,
     pub failures: BTreeMap<String, f64>,
@@ -57,6 +59,8 @@ pub struct RunFiles {
     pub config: Value,
     pub manifest: Value,
     pub summary: Value,
+    /// What the run has warned of.
+    pub warnings: Vec<String>,
     pub metrics: Vec<Numbers>,
     /// Rows of the evaluations, by stage in the order of the file.
     pub evaluations: Vec<(String, Vec<Value>)>,
@@ -87,6 +91,17 @@ impl RunFiles {
             summary: json(&folder.join("summary.json"))?,
             ..Self::default()
         };
+        let told = run.summary["warnings"].as_array().cloned();
+        run.warnings = told
+            .into_iter()
+            .flatten()
+            .map(|w| text(&w).to_owned())
+            .collect();
+        if run.summary.is_null() {
+            rows(&folder.join("warnings.jsonl"), |row| {
+                run.warnings.push(text(&row["message"]).to_owned());
+            })?;
+        }
         rows(&folder.join("metrics.jsonl"), |row| {
             let values = row.as_object().into_iter().flatten();
             let values = values
@@ -135,6 +150,9 @@ impl RunFiles {
                 .or_default();
             cost.samples += number("samples");
             cost.seconds += number("seconds");
+            let each = row["sample_seconds"].as_array().into_iter().flatten();
+            let each = each.filter_map(Value::as_f64);
+            cost.slowest = each.fold(cost.slowest, f64::max);
             cost.fuel += number("fuel");
             cost.memory_bytes = cost.memory_bytes.max(number("memory_bytes"));
             for (kind, count) in row["failures"].as_object().into_iter().flatten() {
@@ -176,6 +194,65 @@ impl RunFiles {
             }
         }
         tags
+    }
+
+    /// The stage that the run is about.
+    fn main_stage(&self) -> &str {
+        match text(&self.config["training"]["method"]) {
+            "sft" => "warm-up",
+            method => method,
+        }
+    }
+
+    /// Tags of the metrics that held-out tasks were judged by: `eval/METRIC`.
+    pub fn judged_tags(&self) -> Vec<&str> {
+        let judged = |row: &&Numbers| row.stage.starts_with("evaluate ");
+        let mut tags: Vec<&str> = Vec::new();
+        for row in self.metrics.iter().filter(judged) {
+            for (tag, _) in &row.values {
+                if !tags.contains(&tag.as_str()) {
+                    tags.push(tag);
+                }
+            }
+        }
+        tags
+    }
+
+    /// A number of the held-out tasks by the epochs of the training: before, in its middle, after.
+    pub fn by_epoch(&self, tag: &str) -> Vec<(f64, f64)> {
+        let main = self.main_stage();
+        let epochs = self.curve(main, "epoch");
+        let epoch_of = |step: f64| {
+            let found = epochs.iter().find(|(at, _)| *at == step);
+            found.map(|(_, epoch)| *epoch)
+        };
+        let of_main = |row: &Numbers| row.stage == main;
+        let (Some(first), Some(last), Some((_, end))) = (
+            self.metrics.iter().position(of_main),
+            self.metrics.iter().rposition(of_main),
+            epochs.last(),
+        ) else {
+            return Vec::new();
+        };
+        let judged = |row: &Numbers| -> Option<f64> {
+            let of_tag = row.values.iter().find(|(of, _)| of == tag);
+            let value = of_tag.map(|(_, value)| *value);
+            value.filter(|_| row.stage.starts_with("evaluate "))
+        };
+        let before = self.metrics[..first].iter().rev().find_map(judged);
+        let after = self.metrics[last..].iter().find_map(judged);
+        let middle = self.curve(main, tag).into_iter();
+        let middle = middle.filter_map(|(step, value)| Some((epoch_of(step)?, value)));
+        let mut points: Vec<(f64, f64)> = before.map(|value| (0.0, value)).into_iter().collect();
+        points.extend(middle.filter(|(epoch, _)| epoch < end || after.is_none()));
+        points.extend(after.map(|value| (*end, value)));
+        points
+    }
+
+    /// What a metric should come to.
+    pub fn target(&self, metric: &str) -> Option<f64> {
+        let mut targets = self.summary["targets"].as_array().into_iter().flatten();
+        targets.find(|of| of["metric"] == metric)?["target"].as_f64()
     }
 
     /// Whether it is the training of a reward model.
@@ -242,4 +319,47 @@ pub fn rows(path: &Path, mut each: impl FnMut(Value)) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    // Would catch a number that stands at another epoch than it was taken at, and the warm-up's
+    // evaluation taken for the training's.
+    #[test]
+    fn numbers_of_the_held_out_tasks_have_their_epochs() {
+        let row = |stage: &str, step: u64, values: &[(&str, f64)]| Numbers {
+            stage: stage.to_owned(),
+            step,
+            values: values.iter().map(|(t, v)| ((*t).to_owned(), *v)).collect(),
+        };
+        let mut metrics = vec![
+            row("evaluate before warm-up", 0, &[("eval/bleu", 0.1)]),
+            row("warm-up", 1, &[("epoch", 0.5)]),
+            row("evaluate after warm-up", 0, &[("eval/bleu", 0.2)]),
+        ];
+        for step in 1..=4 {
+            metrics.push(row("ppo", step, &[("epoch", step as f64 / 2.0)]));
+            let value = 0.2 + step as f64 / 10.0;
+            metrics.push(row("ppo", step, &[("eval/bleu", value), ("eval/x", 1.0)]));
+        }
+        metrics.push(row("evaluate after ppo", 4, &[("eval/bleu", 0.7)]));
+        let mut run = RunFiles {
+            config: json!({ "training": { "method": "ppo" } }),
+            metrics,
+            ..RunFiles::default()
+        };
+        assert_eq!(run.judged_tags(), ["eval/bleu"]);
+        let points = run.by_epoch("eval/bleu");
+        let epochs: Vec<f64> = points.iter().map(|(epoch, _)| *epoch).collect();
+        let values: Vec<f64> = points.iter().map(|(_, value)| *value).collect();
+        assert_eq!(epochs, [0.0, 0.5, 1.0, 1.5, 2.0]);
+        assert_eq!(values, [0.2, 0.2 + 0.1, 0.2 + 0.2, 0.2 + 0.3, 0.7]);
+        // A run that is still at work.
+        run.metrics.pop();
+        let last = run.by_epoch("eval/bleu").pop();
+        assert_eq!(last, Some((2.0, 0.2 + 0.4)));
+    }
 }

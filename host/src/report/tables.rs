@@ -7,6 +7,9 @@ use crate::evaluate::MetricResult;
 use crate::evaluate::paired::Comparison;
 use crate::evaluate::pass_at::PassAt;
 
+/// Warnings shown below the numbers, so that these stay in sight. Chosen.
+const WARNINGS_SHOWN: usize = 10;
+
 /// A run's outcome.
 pub fn summary(summary: &Summary) -> String {
     let mut out = String::new();
@@ -53,8 +56,12 @@ pub fn summary(summary: &Summary) -> String {
         }
     }
     let _ = write!(out, "\ntargets\n{}", targets(&summary.targets));
-    for warning in &summary.warnings {
+    for warning in summary.warnings.iter().take(WARNINGS_SHOWN) {
         let _ = writeln!(out, "\nwarning: {warning}");
+    }
+    let more = summary.warnings.len().saturating_sub(WARNINGS_SHOWN);
+    if more > 0 {
+        let _ = writeln!(out, "\n{more} more warnings are in the report");
     }
     out
 }

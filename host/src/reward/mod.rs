@@ -86,6 +86,8 @@ pub struct PartRewards {
     pub named: Vec<Vec<(String, f64)>>,
     /// Why there is no value, where there is none.
     pub reasons: Vec<Option<String>>,
+    /// What a shaper took for each, in seconds; empty for what was found out before.
+    pub seconds: Vec<f64>,
 }
 
 /// A part failed whose policy is to end the run.
@@ -176,7 +178,9 @@ impl Part<'_> {
                 }
             }
             Source::Shaper(shaper) => {
-                for reward in shaper.shape(rollouts, context) {
+                let timed = shaper.shape_timed(rollouts, context);
+                let seconds = timed.iter().map(|one| one.seconds).collect();
+                for reward in timed.into_iter().map(|one| one.result) {
                     let total = reward.as_ref().ok().and_then(Reward::total);
                     match reward {
                         Ok(Reward::Value { parts, .. }) => add(total, parts, None),
@@ -184,6 +188,7 @@ impl Part<'_> {
                         Err(failure) => add(None, Vec::new(), Some(failure.to_string())),
                     }
                 }
+                rewards.seconds = seconds;
             }
         }
         rewards

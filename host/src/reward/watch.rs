@@ -27,6 +27,44 @@ const ERRORS: f64 = 4.0;
 /// Share of responses that a part gives no reward to. Chosen.
 const SILENT: f64 = 0.2;
 
+/// A batch that was scored.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    pub samples: &'a [Sample],
+    /// Lengths of the responses, in tokens.
+    pub tokens: &'a [usize],
+    pub rewards: &'a Rewards,
+    pub control: Option<&'a Control>,
+}
+
+/// What a response that is known to be bad is worth, and the task's own answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Control {
+    /// The bad one's name.
+    pub canary: String,
+    pub bad: f64,
+    pub good: f64,
+}
+
+impl Control {
+    /// By how much the answer is better.
+    pub fn margin(&self) -> f64 {
+        self.good - self.bad
+    }
+
+    /// What to tell where it is not.
+    pub fn warning(&self) -> Option<String> {
+        let Self { canary, bad, good } = self;
+        (self.margin() <= 0.0).then(|| {
+            format!(
+                "the reward has {} for a response that is known to be bad (`{canary}`), and {} for the answer of its task: a policy would learn to write the former",
+                number(*bad),
+                number(*good)
+            )
+        })
+    }
+}
+
 /// What a batch showed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signs {
@@ -128,15 +166,14 @@ impl History {
 }
 
 impl Watch {
-    /// Looks at a batch: responses as samples, their lengths in tokens, what they are worth, and
-    /// the weight of each part by name.
-    pub fn observe(
-        &mut self,
-        samples: &[Sample],
-        tokens: &[usize],
-        rewards: &Rewards,
-        weight: &dyn Fn(&str) -> f64,
-    ) -> Signs {
+    /// Looks at a batch, given the weight of each part by name.
+    pub fn observe(&mut self, batch: &Batch, weight: &dyn Fn(&str) -> f64) -> Signs {
+        let Batch {
+            samples,
+            tokens,
+            rewards,
+            control,
+        } = *batch;
         let mut signs = Signs::default();
         let mut there = BTreeSet::new();
         let mut sign = |name: String, warning: String| {
@@ -144,6 +181,14 @@ impl Watch {
                 signs.warnings.push(warning);
             }
         };
+        if let Some(control) = control {
+            signs
+                .values
+                .push(("diagnostics/canary_margin".into(), control.margin()));
+            if let Some(warning) = control.warning() {
+                sign("canary".into(), warning);
+            }
+        }
         let all = samples.len().max(1) as f64;
         let empty = samples.iter().filter(|s| s.response.trim().is_empty());
         let empty = empty.count() as f64 / all;
@@ -335,6 +380,7 @@ mod tests {
                 name: (*name).to_owned(),
                 reasons: reasons.collect(),
                 named: vec![Vec::new(); 8],
+                seconds: Vec::new(),
                 values,
             }
         };
@@ -342,7 +388,19 @@ mod tests {
             totals: vec![Some(0.0); 8],
             parts: parts.iter().map(of_part).collect(),
         };
-        watch.observe(&samples, &[tokens; 8], &rewards, &|name| match name {
+        let late = tokens > 20;
+        let control = Control {
+            canary: "t/canary without a word".into(),
+            bad: if late { 0.5 } else { 0.0 },
+            good: 0.25,
+        };
+        let batch = Batch {
+            samples: &samples,
+            tokens: &[tokens; 8],
+            rewards: &rewards,
+            control: Some(&control),
+        };
+        watch.observe(&batch, &|name| match name {
             "penalty" => -1.0,
             _ => 1.0,
         })
@@ -397,6 +455,7 @@ mod tests {
             told.extend(signs.warnings);
         }
         let expected = [
+            "the reward has 0.5 for a response that is known to be bad (`t/canary without a word`), and 0.25 for",
             "12 % of the responses are empty",
             "one response answers 50 % of the prompts: `pass`",
             "`silent` gave no reward for 2 of 8 responses: no",

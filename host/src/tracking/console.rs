@@ -1,11 +1,13 @@
 //! The console: a progress bar in a terminal, a line now and then elsewhere.
 
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Tracker;
+use super::pace::{Pace, short};
+use crate::config::Evaluation;
 
 /// How often a line is written where no bar can be drawn.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -34,6 +36,7 @@ pub struct Console {
     /// Tokens at the stage's first step, and when that was.
     first_tokens: Option<(f64, Instant)>,
     values: String,
+    pace: Pace,
     last_line: Instant,
     terminal: bool,
     /// Only warnings.
@@ -55,9 +58,25 @@ impl Console {
             start_done: None,
             first_tokens: None,
             values: String::new(),
+            pace: Pace::default(),
             last_line: Instant::now(),
             terminal: std::io::stderr().is_terminal() && !dumb,
             quiet,
+        }
+    }
+
+    /// Of a run whose stage `main` is judged as `evaluation` says: that takes time, too.
+    #[must_use]
+    pub fn judging(mut self, evaluation: &Evaluation, main: &str) -> Self {
+        self.pace = Pace::new(evaluation, main);
+        self
+    }
+
+    /// Talks above the bar.
+    fn say(&self, message: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{message}")),
+            None => eprintln!("{message}"),
         }
     }
 
@@ -126,6 +145,7 @@ impl Tracker for Console {
         unit.clone_into(&mut self.unit);
         (self.total, self.done) = (total, 0);
         self.start = Instant::now();
+        self.pace.stage(name, total, unit, self.start);
         (self.start_done, self.first_tokens) = (None, None);
         self.values.clear();
         if self.quiet {
@@ -152,6 +172,10 @@ impl Tracker for Console {
         if self.start_done.is_none() {
             self.start_done = Some(done);
         }
+        let (_, estimate) = self.pace.progress(done, Instant::now());
+        if let Some(estimate) = estimate.filter(|_| !self.quiet) {
+            self.say(&estimate.describe(SystemTime::now()));
+        }
         if let Some(bar) = &self.bar {
             bar.set_position(done);
         } else if !self.quiet && self.last_line.elapsed() > LINE_EVERY {
@@ -159,7 +183,8 @@ impl Tracker for Console {
         }
     }
 
-    fn log(&mut self, _step: u64, values: &[(&str, f64)]) {
+    fn log(&mut self, step: u64, values: &[(&str, f64)]) {
+        self.pace.log(step, values);
         let find = |tag: &str| values.iter().find(|(of, _)| *of == tag).map(|(_, v)| *v);
         self.values = SHOWN
             .iter()
@@ -179,25 +204,11 @@ impl Tracker for Console {
     }
 
     fn warn(&mut self, message: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("warning: {message}")),
-            None => eprintln!("warning: {message}"),
-        }
+        self.say(&format!("warning: {message}"));
     }
 
     fn finish(&mut self, _results: &[(String, f64)]) {
         self.finish_stage();
-    }
-}
-
-/// Seconds for people: `0.8 s`, `4 min 10 s`, `3 h 20 min`.
-fn short(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match whole {
-        0..10 => format!("{seconds:.1} s"),
-        10..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
     }
 }
 
@@ -227,14 +238,5 @@ mod tests {
             "{}",
             console.values
         );
-    }
-
-    #[test]
-    fn times_are_short() {
-        let check = |seconds: f64, expected: &str| assert_eq!(short(seconds), expected);
-        check(0.84, "0.8 s");
-        check(59.4, "59 s");
-        check(250.0, "4 min 10 s");
-        check(12_000.0, "3 h 20 min");
     }
 }

@@ -1,6 +1,5 @@
 //! `metrics.jsonl`: one JSON object a line, written as it is told.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,32 +8,23 @@ use serde_json::{Map, Value};
 
 use super::Tracker;
 
-/// Writes every number of the run, once.
+/// Writes every number of the run.
 pub struct Jsonl<W: Write = File> {
     out: W,
     stage: String,
-    /// What a run that is gone on with had written already, and does again.
-    known: HashSet<String>,
     /// What could not be written yet.
     pending: Vec<u8>,
     broken: bool,
 }
 
 impl Jsonl {
-    /// Writes behind what is in the file, which is made where there is none. A row whose stage,
-    /// step and tags are there already is not written again.
+    /// Writes behind what is in the file, which is made where there is none.
     ///
     /// # Errors
-    /// The file can't be opened or read.
+    /// The file can't be opened.
     pub fn append(path: &Path) -> io::Result<Self> {
         let out = File::options().create(true).append(true).open(path)?;
-        let text = std::fs::read_to_string(path)?;
-        let rows = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        let mut this = Self::to(out);
-        this.known = rows.map(|row| key(&row)).collect();
-        Ok(this)
+        Ok(Self::to(out))
     }
 }
 
@@ -44,7 +34,6 @@ impl<W: Write> Jsonl<W> {
         Self {
             out,
             stage: String::new(),
-            known: HashSet::new(),
             pending: Vec::new(),
             broken: false,
         }
@@ -64,15 +53,6 @@ impl<W: Write> Jsonl<W> {
     }
 }
 
-/// What tells the rows of a run apart: stage, step and tags.
-fn key(row: &Map<String, Value>) -> String {
-    let values = row.iter().map(|(tag, value)| match tag.as_str() {
-        "stage" | "step" => format!("{tag} {value}"),
-        tag => tag.to_owned(),
-    });
-    values.collect::<Vec<_>>().join("\n")
-}
-
 impl<W: Write> Tracker for Jsonl<W> {
     fn stage(&mut self, name: &str, _total: u64, _unit: &str) {
         name.clone_into(&mut self.stage);
@@ -88,9 +68,6 @@ impl<W: Write> Tracker for Jsonl<W> {
             // JSON has no NaN: null says that there was no number.
             let value = serde_json::Number::from_f64(*value).map_or(Value::Null, Value::Number);
             line.insert((*tag).to_owned(), value);
-        }
-        if !self.known.is_empty() && self.known.contains(&key(&line)) {
-            return;
         }
         self.pending
             .extend(Value::Object(line).to_string().into_bytes());
@@ -161,37 +138,5 @@ mod tests {
             expected += &format!("{{\"stage\":\"dpo\",\"step\":{step},\"loss\":0.5}}\n");
         }
         assert_eq!(String::from_utf8_lossy(&disk.0.borrow().0), expected);
-    }
-
-    // Would catch a step that a run which is gone on with writes a second time, and one that it
-    // takes for another.
-    #[test]
-    fn rows_that_are_there_are_not_written_again() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let path = folder.path().join("metrics.jsonl");
-        let rows = [
-            ("reference", 0, "eval/loss", 0.7),
-            ("dpo", 1, "loss", f64::NAN),
-            ("dpo", 2, "loss", 0.5),
-            ("dpo", 2, "eval/loss", 0.4),
-        ];
-        for end in [2, 4, 4] {
-            let mut jsonl = Jsonl::append(&path).expect("opens");
-            for (stage, step, tag, value) in &rows[..end] {
-                jsonl.stage(stage, 2, "steps");
-                jsonl.log(*step, &[(tag, *value)]);
-            }
-        }
-        let text = std::fs::read_to_string(&path).expect("reads");
-        let found: Vec<&str> = text.lines().collect();
-        assert_eq!(
-            found,
-            [
-                "{\"stage\":\"reference\",\"step\":0,\"eval/loss\":0.7}",
-                "{\"stage\":\"dpo\",\"step\":1,\"loss\":null}",
-                "{\"stage\":\"dpo\",\"step\":2,\"loss\":0.5}",
-                "{\"stage\":\"dpo\",\"step\":2,\"eval/loss\":0.4}",
-            ]
-        );
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! Trainers print nothing: they hand numbers to a [`Tracker`]. The console's
 //! progress bar is one, `metrics.jsonl` another; TensorBoard and Weights & Biases have files that
-//! their own programs read.
+//! their own programs read. [`pace`] says when a run will be done.
 
 mod checksum;
 pub mod console;
 pub mod jsonl;
+pub mod once;
+pub mod pace;
 mod protobuf;
 pub mod tensorboard;
 pub mod wandb;
+pub mod warnings;
 
 use std::cell::RefCell;
 use std::rc::Rc;

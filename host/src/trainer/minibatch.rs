@@ -15,15 +15,26 @@ impl Demonstration {
     /// Appends `eos` to the response unless it is there, and takes tokens from the prompt's
     /// beginning until both fit into `max_length`.
     ///
-    /// None where nothing could be learnt: the prompt or the response is empty, or the response
-    /// leaves no room for a token of the prompt.
+    /// Without a prompt it is a text: its first token stands for one, and it loses what does not
+    /// fit at its end, as TRL's `text` rows do.
+    ///
+    /// None where nothing could be learnt: the response is empty, or it leaves no room for a
+    /// token of the prompt.
     pub fn new(
         prompt: &[u32],
         response: &[u32],
         eos: Option<u32>,
         max_length: usize,
     ) -> Option<Self> {
-        let response = with_eos(response, eos)?;
+        let mut response = with_eos(response, eos)?;
+        if prompt.is_empty() {
+            response.truncate(max_length);
+            let rest = response.split_off(1.min(response.len()));
+            return (!rest.is_empty()).then_some(Self {
+                prompt: response,
+                response: rest,
+            });
+        }
         let prompt = fitting(prompt, response.len(), max_length)?;
         Some(Self { prompt, response })
     }

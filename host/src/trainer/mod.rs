@@ -130,21 +130,24 @@ pub struct Checkpoints<'a> {
     pub resume: Option<PathBuf>,
     /// Adds files to each checkpoint (the tokenizer's), so that it is a whole model folder.
     pub extras: &'a dyn Fn(&Path) -> io::Result<()>,
-    /// Judges the policy on what it is not trained on, where that decides which checkpoint is
-    /// the best.
+    /// Judges the policy on what it is not trained on.
     pub judge: Option<&'a dyn Judge>,
 }
 
-/// Finds a number of the policy on held-out examples that the trainer knows nothing of.
+/// Finds numbers of the policy on held-out examples that the trainer knows nothing of.
 pub trait Judge {
-    /// Its name, under which `training.metric_for_best_model` has it.
-    fn tag(&self) -> &str;
+    /// Their names, under which `training.metric_for_best_model` has them.
+    fn tags(&self) -> Vec<&str>;
 
-    /// The number.
+    /// Steps between two judgements in the middle of a training, given those of an epoch; none:
+    /// only where a number decides which checkpoint is the best.
+    fn every(&self, steps_per_epoch: u64) -> Option<u64>;
+
+    /// The numbers in the order of their names, or why there is none.
     ///
     /// # Errors
-    /// Why there is none.
-    fn judge(&self, policy: &dyn CausalLm) -> Result<f64, String>;
+    /// The policy can't be judged at all.
+    fn judge(&self, policy: &dyn CausalLm) -> Result<Vec<Result<f64, String>>, String>;
 }
 
 /// How a training ended.
@@ -206,7 +209,7 @@ trait Task {
     }
 }
 
-/// What decides which checkpoint is the best, as far as the trainer doesn't know it itself.
+/// What judges the policy, as far as the trainer can't itself.
 fn judged<'a>(run: &Run<'a>) -> Option<&'a dyn Judge> {
     run.checkpoints.as_ref().and_then(|c| c.judge)
 }
@@ -308,7 +311,7 @@ fn train_scaled<T: Task>(
     let fingerprint =
         checkpoint::Fingerprint::new(T::NAME, task.len(), plan.steps, run.seed, training, model);
     let mut held_out: Vec<&str> = task.held_out_tags().to_vec();
-    held_out.extend(judged(run).map(Judge::tag));
+    held_out.extend(judged(run).map(Judge::tags).into_iter().flatten());
     let keeps = run.checkpoints.is_some();
     let mut keeper = Keeper::new(training, T::NAME, plan.steps, keeps, &held_out)?;
     let mut state = State {
@@ -382,11 +385,10 @@ fn train_scaled<T: Task>(
             values.push(("skipped_steps", scale.skipped as f64));
         }
         run.tracker.log(state.step, &values);
-        run.tracker.progress(state.step);
         keeper.observe(T::NAME, &values)?;
+        let number = held_out_number(task, model, &keeper, run, &plan, state.step)?;
+        run.tracker.progress(state.step);
         if keeper.is_due(state.step) {
-            let last = state.step == plan.steps;
-            let number = held_out_number(task, model, &keeper, run, (state.step, last))?;
             keeper.compare(state.step, number);
             save(run, &mut keeper, model, &optimizer, &state, &fingerprint)?;
         }
@@ -426,50 +428,81 @@ fn save<M: Model + ?Sized>(
     Ok(())
 }
 
-/// The held-out number that decides which checkpoint is the best, logged with its neighbours; but
-/// for those of the last step, which whoever trains logs at the end.
+/// Judges the policy on held-out examples where that is due after a step, and logs what is found;
+/// the number that decides which checkpoint is the best, where there is one. The last step's are
+/// logged by whoever trains.
 fn held_out_number<T: Task>(
     task: &T,
     model: &T::Model,
     keeper: &Keeper,
     run: &mut Run,
-    (step, last): (u64, bool),
+    plan: &Plan,
+    step: u64,
 ) -> Result<Option<f64>, Error> {
-    let Some(tag) = keeper.wants_held_out() else {
-        return Ok(None);
-    };
-    if task.held_out_tags().contains(&tag) {
+    let is_due = run.is_judgement_due(plan, step);
+    let wanted = keeper.wants_held_out().filter(|_| keeper.is_due(step));
+    let own = wanted.is_some_and(|tag| task.held_out_tags().contains(&tag));
+    let mut number = None;
+    if (is_due || own) && !task.held_out_tags().is_empty() {
         let found = task.held_out(model)?;
-        if !last {
+        if step < plan.steps {
             run.tracker.log(step, &found);
         }
-        let number = found
-            .iter()
-            .find(|(t, _)| t.strip_prefix("eval/") == Some(tag));
-        return Ok(number.map(|(_, number)| *number));
+        let mut found = found.iter();
+        number = found
+            .find_map(|(tag, number)| (tag.strip_prefix("eval/") == wanted).then_some(*number));
     }
-    run.judge(T::NAME, T::policy(model), step)
+    if is_due || (wanted.is_some() && !own) {
+        let judged = run.judge(T::NAME, T::policy(model), step, wanted)?;
+        number = number.or(judged);
+    }
+    Ok(number)
 }
 
 impl Run<'_> {
-    /// Asks whoever judges the policy, and logs the answer.
+    /// Whether the policy is judged after a step that is not the last.
+    fn is_judgement_due(&self, plan: &Plan, step: u64) -> bool {
+        let every = judged(self).and_then(|judge| judge.every(plan.steps_per_epoch as u64));
+        step < plan.steps && every.is_some_and(|every| step.is_multiple_of(every))
+    }
+
+    /// Asks whoever judges the policy, and logs the answers; that with the `wanted` name.
     fn judge(
         &mut self,
         trainer: &'static str,
         policy: Option<&dyn CausalLm>,
         step: u64,
+        wanted: Option<&str>,
     ) -> Result<Option<f64>, Error> {
         let (Some(judge), Some(policy)) = (judged(self), policy) else {
             return Ok(None);
         };
-        let number = judge.judge(policy).map_err(|reason| Error::NotJudged {
+        let not_judged = |metric: &str, reason: String| Error::NotJudged {
             trainer,
-            metric: judge.tag().to_owned(),
+            metric: metric.to_owned(),
             reason,
-        })?;
-        let tag = format!("eval/{}", judge.tag());
-        self.tracker.log(step, &[(&tag, number)]);
-        Ok(Some(number))
+        };
+        let tags = judge.tags();
+        let numbers = judge
+            .judge(policy)
+            .map_err(|reason| not_judged(wanted.unwrap_or("eval"), reason))?;
+        let (mut values, mut number) = (Vec::new(), None);
+        for (tag, found) in tags.into_iter().zip(numbers) {
+            match found {
+                Ok(found) => {
+                    number = number.or((wanted == Some(tag)).then_some(found));
+                    values.push((format!("eval/{tag}"), found));
+                }
+                Err(reason) if wanted == Some(tag) => return Err(not_judged(tag, reason)),
+                // What can't be computed is said where all is judged, before and after.
+                Err(_) => {}
+            }
+        }
+        let values: Vec<(&str, f64)> = values.iter().map(|(t, v)| (t.as_str(), *v)).collect();
+        if !values.is_empty() {
+            self.tracker.log(step, &values);
+        }
+        Ok(number)
     }
 
     /// Has a keeper go on from what a checkpoint says of it.

@@ -6,12 +6,13 @@
 //! file that is damaged, or holds something else, is as good as none.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::loss::PairLogprobs;
+use crate::files;
 use crate::models::CausalLm;
 use crate::trainer::minibatch::Pair;
 use crate::trainer::{Error, doing};
@@ -100,13 +101,7 @@ impl Stored {
         content.extend_from_slice(&sum);
         let folder = self.file.parent().expect("made of a folder and a name");
         fs::create_dir_all(folder)?;
-        let partial = self
-            .file
-            .with_extension(format!("partial-{}", std::process::id()));
-        let mut file = fs::File::create(&partial)?;
-        file.write_all(&content)?;
-        file.sync_all()?;
-        fs::rename(&partial, &self.file)
+        files::replace(&self.file, &content)
     }
 }
 

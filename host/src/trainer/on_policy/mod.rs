@@ -271,7 +271,7 @@ pub(super) fn train<E: Environment>(
         recipe,
         state,
     };
-    let held_out: Vec<&str> = judged(run).map(Judge::tag).into_iter().collect();
+    let held_out: Vec<&str> = judged(run).map(Judge::tags).unwrap_or_default();
     let (name, keeps) = (learner.recipe.name, run.checkpoints.is_some());
     let mut keeper = Keeper::new(job.training, name, plan.steps, keeps, &held_out)?;
     if let Some(folder) = run.checkpoints.as_ref().and_then(|c| c.resume.clone()) {
@@ -310,12 +310,14 @@ pub(super) fn train<E: Environment>(
             }
             Err(reason) => learner.bad_batch(&reason, &batch, environment, run)?,
         }
+        let wanted = keeper.wants_held_out();
+        let wanted = wanted.filter(|_| keeper.is_due(learner.state.step));
+        let number = match wanted.is_some() || run.is_judgement_due(&plan, learner.state.step) {
+            true => run.judge(name, Some(&*learner.model), learner.state.step, wanted)?,
+            false => None,
+        };
         run.tracker.progress(learner.state.step);
         if keeper.is_due(learner.state.step) {
-            let number = match keeper.wants_held_out() {
-                Some(_) => run.judge(name, Some(&*learner.model), learner.state.step)?,
-                None => None,
-            };
             keeper.compare(learner.state.step, number);
             checkpoint::save(
                 run,

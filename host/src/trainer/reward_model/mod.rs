@@ -14,6 +14,9 @@ use crate::models::{Model, Packed, Said, Scorer};
 use crate::random::{Purpose, Stream};
 use loss::{Slope, bradley_terry, centring, regression};
 
+/// The training's name as the tracker hears it.
+pub const STAGE: &str = "reward model";
+
 /// Examples whose scores are computed at once where nothing is trained.
 const EVALUATION_EXAMPLES: usize = 8;
 
@@ -109,7 +112,7 @@ impl Feedback<'_> {
 impl Task for Feedback<'_> {
     type Model = Scorer;
     const NAME: &'static str = "reward model";
-    const STAGE: &'static str = "reward model";
+    const STAGE: &'static str = STAGE;
 
     fn len(&self) -> usize {
         self.examples.len()
@@ -291,6 +294,9 @@ pub fn training(settings: &RewardModel, training: &Training) -> Training {
         epochs: settings.epochs,
         steps: settings.steps,
         gradient_accumulation_steps: 1,
+        // Those are about the policy's.
+        metric_for_best_model: None,
+        load_best_model_at_end: false,
         ..training.clone()
     }
 }
