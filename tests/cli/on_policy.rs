@@ -184,7 +184,10 @@ fn human_feedback_becomes_a_part_of_the_reward() {
         let found = row["reward"].as_f64().expect("a number");
         assert!((found - expected).abs() < 1e-12, "{row}");
     }
-    let curves = rows(&workspace, "whole/metrics.jsonl", "ppo");
+    // Evaluations in the middle of the training have rows of their own.
+    let mut curves = rows(&workspace, "whole/metrics.jsonl", "ppo");
+    curves.retain(|row| row["rewards/total"].is_number());
+    assert_eq!(curves.len(), 6);
     for tag in ["rewards/reward_model", "rewards/bleu", "rewards/total"] {
         assert!(curves.iter().all(|row| row[tag].is_number()), "{tag}");
     }
@@ -342,9 +345,10 @@ fn texts_are_learnt() {
         .expect_code(0)
         .expect_stderr("no task is held out, so no metric is computed");
     let losses = rows(&workspace, "out/metrics.jsonl", "warm-up");
-    assert_eq!(losses.len(), 6);
+    // Two epochs of two steps, which are fewer than the six allowed.
+    assert_eq!(losses.len(), 4);
     assert!(
-        losses[5]["loss"].as_f64() < losses[0]["loss"].as_f64(),
+        losses[3]["loss"].as_f64() < losses[0]["loss"].as_f64(),
         "{losses:?}"
     );
 }

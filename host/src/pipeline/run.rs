@@ -220,11 +220,15 @@ impl Run<'_> {
             let config = &run.plan.config;
             let ids: Vec<String> = judged.samples().into_iter().map(|s| s.id).collect();
             let plugins = &run.plan.plugins;
-            let mut metrics: Vec<MetricResult> = Vec::with_capacity(plugins.metrics.len());
+            let computed = match ids.is_empty() {
+                true => &[],
+                false => plugins.metrics.as_slice(),
+            };
+            let mut metrics: Vec<MetricResult> = Vec::with_capacity(computed.len());
             let scoring = format!("evaluate {stage}");
             run.tracker
-                .stage(&scoring, plugins.metrics.len() as u64, "metrics");
-            for metric in &plugins.metrics {
+                .stage(&scoring, computed.len() as u64, "metrics");
+            for metric in computed {
                 run.tracker.progress(metrics.len() as u64);
                 let scored = samples::measure(&mut judged, metric);
                 metrics.push(evaluate::summarise(

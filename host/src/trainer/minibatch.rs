@@ -160,7 +160,7 @@ mod tests {
         check(&[1, 2, 3], &[4, 9], 10, Some((&[1, 2, 3], &[4, 9])));
         check(&[1, 2, 3], &[4, 5], 5, Some((&[2, 3], &[4, 5, 9])));
         check(&[1, 2, 3], &[4, 5], 3, None);
-        check(&[], &[4, 5], 10, None);
+        check(&[], &[4, 5], 10, Some((&[4], &[5, 9])));
         let pair = Pair::new(&[1, 2, 3], &[4], &[5, 6], Some(9), 5).expect("fits");
         assert_eq!(
             (pair.prompt, pair.chosen, pair.rejected),
