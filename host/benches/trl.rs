@@ -278,15 +278,19 @@ fn start_ours(folder: &Path, rows: &Path) -> f64 {
         .expect("it starts");
     let mut said = String::new();
     let stderr = BufReader::new(child.stderr.take().expect("it was piped"));
+    let mut first_step = None;
     for line in stderr.lines().map_while(Result::ok) {
         if line.starts_with("grpo: 0/") {
-            let seconds = start.elapsed().as_secs_f64();
-            let _ = child.kill();
-            let _ = child.wait();
-            return seconds;
+            first_step = Some(start.elapsed().as_secs_f64());
+            break;
         }
         said.push_str(&line);
         said.push('\n');
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    if let Some(seconds) = first_step {
+        return seconds;
     }
     panic!("it ended before its first step:\n{said}");
 }

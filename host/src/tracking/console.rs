@@ -1,12 +1,12 @@
 //! The console: a progress bar in a terminal, a line now and then elsewhere.
 
 use std::io::IsTerminal;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Tracker;
-use super::pace::{Pace, short};
+use super::pace::{Pace, short, since_epoch};
 use crate::config::Evaluation;
 
 /// How often a line is written where no bar can be drawn.
@@ -174,7 +174,7 @@ impl Tracker for Console {
         }
         let (_, estimate) = self.pace.progress(done, Instant::now());
         if let Some(estimate) = estimate.filter(|_| !self.quiet) {
-            self.say(&estimate.describe(SystemTime::now()));
+            self.say(&estimate.describe(since_epoch()));
         }
         if let Some(bar) = &self.bar {
             bar.set_position(done);

@@ -38,7 +38,7 @@ impl Estimate {
     }
 
     /// For people, who are told the hour as well.
-    pub fn describe(&self, now: SystemTime) -> String {
+    pub fn describe(&self, now: Duration) -> String {
         let Self {
             stage,
             seconds_per_step,
@@ -60,7 +60,7 @@ impl Estimate {
         )
     }
 
-    fn row(&self, now: SystemTime) -> Value {
+    fn row(&self, now: Duration) -> Value {
         let left = self.seconds_left();
         json!({
             "stage": self.stage,
@@ -220,7 +220,7 @@ impl Tracker for Timing {
             self.write(&row);
         }
         if let Some(estimate) = estimate {
-            self.write(&estimate.row(SystemTime::now()));
+            self.write(&estimate.row(since_epoch()));
         }
     }
 
@@ -243,12 +243,15 @@ pub fn short(seconds: f64) -> String {
     }
 }
 
+/// The time of day, for people: nothing is measured by it.
+pub fn since_epoch() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default()
+}
+
 /// `2026-11-26 05:01 UTC`.
-fn utc(time: SystemTime) -> String {
-    let seconds = time
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+fn utc(since_epoch: Duration) -> String {
+    let seconds = since_epoch.as_secs();
     let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
     let (year, month, day) = date(days);
     format!(
@@ -327,7 +330,7 @@ mod tests {
 
     #[test]
     fn people_read_it() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_795_669_260);
+        let now = Duration::from_secs(1_795_669_260);
         let estimate = Estimate {
             stage: "ppo".into(),
             step: 4,
