@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use rlhf::config::Training;
 use rlhf::config::generation::{Generation, Weights};
 use rlhf::config::model::Lora;
-use rlhf::models::memory::Trained;
+use rlhf::models::memory::{Trained, groups_at_once};
 use rlhf::models::spec::Spec;
 use rlhf::models::{self, CausalLm, LanguageModel, Model, Packed, Targets};
 use rlhf::rollout::{Stop, generate};
@@ -32,6 +32,10 @@ use rlhf_test_support::bench::{
 };
 use serde_json::json;
 use smollm2::{shape, tokens};
+
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: rlhf::allocator::Allocator = rlhf::allocator::Allocator::new();
 
 const ROUNDS: usize = 5;
 /// The shapes of `training_peer.py`.
@@ -296,7 +300,10 @@ fn predicted(workload: &str, way: &str) -> f64 {
         gradient_checkpointing: way == "checkpointed",
     };
     let need = match workload.strip_prefix("generate-") {
-        None => model.step(SEQUENCES * LENGTH, SEQUENCES * (LENGTH - 1)),
+        None => {
+            let sequences = groups_at_once(SEQUENCES, LENGTH);
+            model.step(sequences * LENGTH, sequences * (LENGTH - 1))
+        }
         Some(rows) => {
             let frozen = Trained {
                 trained: 0,

@@ -32,6 +32,10 @@ use rlhf_test_support::component;
 use serde_json::{Value, json};
 use smollm2::tokens;
 
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: rlhf::allocator::Allocator = rlhf::allocator::Allocator::new();
+
 /// The shapes of `trl_peer.py`.
 const PAIRS: usize = 4;
 const LENGTH: usize = 256;

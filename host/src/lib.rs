@@ -22,6 +22,7 @@
 //! | [`tracking`], [`report`] | what a run tells while it goes on, and what it leaves |
 //! | [`pipeline`] | the stages in order, and the only place where they meet |
 //! | [`random`] | one seed a run, one stream a purpose |
+//! | `allocator` | memory of large pieces that come and go, on Linux |
 //!
 //! Invariants: everything random comes from the run's seed; plugins get values
 //! and return values; a failure of a plugin is a value; files are written
@@ -32,6 +33,8 @@
 #[macro_use]
 pub mod ops;
 
+#[cfg(target_os = "linux")]
+pub mod allocator;
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// What each module of the host may use, besides itself.
 const ARROWS: &[(&str, &[&str])] = &[
     ("random", &[]),
+    ("allocator", &[]),
     ("config", &[]),
     ("files", &[]),
     ("gguf", &[]),

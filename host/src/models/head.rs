@@ -12,9 +12,9 @@ use crate::ops::cross_entropy::{
 use crate::ops::embedding::{gather, scatter_add};
 use crate::ops::matmul::{linear, linear_input_gradient, linear_weight_gradient};
 
-/// Logits held at once, in elements: 64 MiB in f32, 340 rows of a vocabulary of 49152. Chosen:
-/// products of this many rows run at full speed, and the chunk is small beside the activations.
-const CHUNK_ELEMENTS: usize = 16 << 20;
+/// Logits held at once, in elements: 48 MiB in f32, 256 rows of a vocabulary of 49152. Chosen: half
+/// of a pass's tokens ([`super::PASS_TOKENS`]), with which products run at full speed.
+const CHUNK_ELEMENTS: usize = 12 << 20;
 
 /// Rows of a chunk.
 pub(super) fn chunk_rows(vocabulary: usize) -> usize {

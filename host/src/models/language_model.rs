@@ -10,8 +10,8 @@ use super::checkpoint::Checkpoint;
 use super::scorer::{HeadKind, ScoreObjective, Scorer};
 use super::spec::{Role, Spec, WeightSource};
 use super::{
-    Backbone, Cache, CausalLm, Model, Objective, Packed, Parameter, Targets, ValueHead, head, peft,
-    weights,
+    Backbone, Cache, CausalLm, Model, Objective, PASS_TOKENS, Packed, Parameter, Targets,
+    ValueHead, head, packed, peft, weights,
 };
 use crate::ops::embedding::{gather, scatter_add};
 use crate::ops::matmul::linear;
@@ -310,7 +310,26 @@ impl CausalLm for LanguageModel {
         targets: &Targets,
         objective: &mut Objective,
     ) -> Result<f64> {
-        self.accumulate_both(batch, targets, objective, None)
+        let tokens = match self.backbone.device().is_cpu() {
+            true => PASS_TOKENS,
+            false => usize::MAX,
+        };
+        // What does not fit together is refused by who looks at all of it.
+        let count = targets.ids.len();
+        let fits = targets.groups.last().map_or(0, |g| g.end) == count
+            && targets.rows.len() == count
+            && [0, count].contains(&targets.entropy_slopes.len());
+        if batch.tokens() <= tokens || !fits {
+            return self.accumulate_both(batch, targets, objective, None);
+        }
+        let mut entropies = 0.0;
+        for part in packed::parts(batch, targets, tokens) {
+            let objective = &mut |group: usize, logprobs: &[f32]| -> Vec<f32> {
+                objective(part.first_group + group, logprobs)
+            };
+            entropies += self.accumulate_both(&part.batch, &part.targets, objective, None)?;
+        }
+        Ok(entropies)
     }
 
     fn set_loss_scale(&mut self, scale: f32) {

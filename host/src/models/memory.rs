@@ -2,9 +2,9 @@
 //! before anything is loaded. `tests/training/memory.rs` holds it against the peaks of
 //! runs, the benchmark `training` against that of a step.
 
-use super::PREFILL_TOKENS;
 use super::head::chunk_rows;
 use super::spec::{Activation, NormKind, Residual, Spec};
+use super::{PASS_TOKENS, PREFILL_TOKENS};
 use crate::config::generation::Weights;
 use crate::ops::rounded::BLOCK;
 
@@ -71,8 +71,8 @@ impl Trained<'_> {
         F32 * self.trained + self.frozen_bytes * (self.weights - self.trained)
     }
 
-    /// At the peak of a step whose largest micro-batch has so many `tokens`, of which `targets`
-    /// are learnt.
+    /// At the peak of a step whose largest pass has so many `tokens`, of which `targets` are
+    /// learnt; see [`groups_at_once`].
     pub fn step(&self, tokens: usize, targets: usize) -> Need {
         let spec = self.spec;
         let rows = chunk_rows(spec.vocab_size).min(targets);
@@ -114,6 +114,11 @@ impl Trained<'_> {
             ..Need::default()
         }
     }
+}
+
+/// Groups of `tokens` tokens that a pass of forward and backward takes at once, of `groups`.
+pub fn groups_at_once(groups: usize, tokens: usize) -> usize {
+    (PASS_TOKENS / tokens.max(1)).clamp(1, groups.max(1))
 }
 
 /// Elements a token that a layer keeps for its backward beside its input: `Kept` in `block.rs`.

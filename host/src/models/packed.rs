@@ -122,6 +122,119 @@ impl Targets {
     }
 }
 
+/// A part of a batch that can be learned from alone.
+#[derive(Debug, PartialEq)]
+pub(super) struct Part {
+    pub batch: Packed,
+    pub targets: Targets,
+    /// The batch's number of its first group of targets.
+    pub first_group: usize,
+}
+
+/// Cuts a batch into parts of at most `tokens` tokens where its groups allow it: those of tokens
+/// are never cut, nor those of targets. One part where nothing can be cut.
+pub(super) fn parts(batch: &Packed, targets: &Targets, tokens: usize) -> Vec<Part> {
+    let cuts = cuts(batch, targets);
+    let mut parts = Vec::new();
+    let mut start = Cut::default();
+    let mut at = 0;
+    while at < cuts.len() {
+        let fits = cuts[at..].partition_point(|cut| cut.token <= start.token + tokens);
+        // One that is too long alone is a part all the same.
+        at += fits.max(1);
+        let end = cuts[at - 1];
+        parts.push(part(batch, targets, start, end));
+        start = end;
+    }
+    parts
+}
+
+/// A place between groups: how many tokens, groups of tokens, and groups of targets lie before it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cut {
+    token: usize,
+    tokens_group: usize,
+    targets_group: usize,
+}
+
+/// The places where a batch can be cut, the last of which is its end.
+fn cuts(batch: &Packed, targets: &Targets) -> Vec<Cut> {
+    let groups = &targets.groups;
+    let whole = Cut {
+        token: batch.tokens(),
+        tokens_group: batch.groups.len(),
+        targets_group: groups.len(),
+    };
+    let row = |group: &Range<usize>| targets.rows.get(group.clone()).unwrap_or_default();
+    // No target before a cut is predicted behind it, and the other way round.
+    let mut least_behind = vec![usize::MAX; groups.len() + 1];
+    for (at, group) in groups.iter().enumerate().rev() {
+        let least = row(group)
+            .iter()
+            .min()
+            .map_or(usize::MAX, |row| *row as usize);
+        least_behind[at] = least.min(least_behind[at + 1]);
+    }
+    let (mut number, mut most_before) = (0, 0);
+    let mut cuts = Vec::new();
+    for (at, group) in batch.groups.iter().enumerate() {
+        let token = group.end();
+        while number < groups.len() && least_behind[number] < token {
+            let most = row(&groups[number]).iter().max();
+            most_before = most.map_or(most_before, |row| most_before.max(*row as usize + 1));
+            number += 1;
+        }
+        if most_before <= token && token < whole.token {
+            cuts.push(Cut {
+                token,
+                tokens_group: at + 1,
+                targets_group: number,
+            });
+        }
+    }
+    cuts.push(whole);
+    cuts
+}
+
+fn part(batch: &Packed, targets: &Targets, start: Cut, end: Cut) -> Part {
+    let shifted = |range: &Range<usize>| range.start - start.token..range.end - start.token;
+    let tokens = start.token..end.token;
+    let groups = &batch.groups[start.tokens_group..end.tokens_group];
+    let of_targets = &targets.groups[start.targets_group..end.targets_group];
+    let first = of_targets.first().map_or(0, |group| group.start);
+    let range = first..of_targets.last().map_or(first, |group| group.end);
+    let slopes = &targets.entropy_slopes;
+    Part {
+        batch: Packed {
+            ids: batch.ids[tokens.clone()].to_vec(),
+            positions: batch.positions[tokens].to_vec(),
+            groups: groups
+                .iter()
+                .map(|group| Group {
+                    prefix: shifted(&group.prefix),
+                    branches: group.branches.iter().map(shifted).collect(),
+                })
+                .collect(),
+        },
+        targets: Targets {
+            rows: targets.rows[range.clone()]
+                .iter()
+                .map(|row| row - start.token as u32)
+                .collect(),
+            ids: targets.ids[range.clone()].to_vec(),
+            groups: of_targets
+                .iter()
+                .map(|group| group.start - first..group.end - first)
+                .collect(),
+            entropy_slopes: match slopes.is_empty() {
+                true => Vec::new(),
+                false => slopes[range].to_vec(),
+            },
+        },
+        first_group: start.targets_group,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,5 +269,48 @@ mod tests {
         targets.close_group();
         assert_eq!((targets.rows, targets.ids), (vec![2, 3, 2], vec![3, 4, 5]));
         assert!(matches!(targets.groups.as_slice(), [group] if *group == (0..3)));
+    }
+
+    // Would catch a part that predicts with another's states, groups that are torn apart, and
+    // targets that get lost.
+    #[test]
+    fn batches_are_cut_between_groups() {
+        let (mut batch, mut targets) = (Packed::default(), Targets::default());
+        for first in [10, 20, 30] {
+            let (prefix, branches) =
+                batch.push_branches(&[first, first + 1], &[&[first + 2], &[first + 3]]);
+            for branch in branches {
+                targets.push(&batch, prefix.end - 1, branch);
+                targets.close_group();
+            }
+        }
+        targets.entropy_slopes = (0..6u8).map(f32::from).collect();
+        let lengths = |tokens| -> Vec<usize> {
+            let parts = parts(&batch, &targets, tokens);
+            parts.iter().map(|part| part.batch.tokens()).collect()
+        };
+        assert_eq!(lengths(12), [12]);
+        assert_eq!(lengths(11), [8, 4]);
+        assert_eq!(lengths(4), [4, 4, 4]);
+        assert_eq!(lengths(1), [4, 4, 4]);
+        let last = parts(&batch, &targets, 8).pop().expect("two parts");
+        let mut expected = Packed::default();
+        expected.push_branches(&[30, 31], &[&[32], &[33]]);
+        assert_eq!((last.first_group, &last.batch), (4, &expected));
+        assert_eq!(last.targets.rows, [1, 1]);
+        assert_eq!(last.targets.ids, [32, 33]);
+        assert!(matches!(last.targets.groups.as_slice(), [a, b] if (a, b) == (&(0..1), &(1..2))));
+        assert_eq!(last.targets.entropy_slopes, [4.0, 5.0]);
+        // A loss that hangs on two prompts, and targets in another order than their tokens.
+        let mut together = targets.clone();
+        together.groups = vec![0..1, 1..3, 3..4, 4..6];
+        let two: Vec<usize> = parts(&batch, &together, 4)
+            .iter()
+            .map(|p| p.first_group)
+            .collect();
+        assert_eq!(two, [0, 3]);
+        let mut crossed = targets.clone();
+        crossed.rows.reverse();
+        assert_eq!(parts(&batch, &crossed, 4).len(), 1);
     }
 }

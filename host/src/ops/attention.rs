@@ -48,6 +48,11 @@ impl Group {
             .chain(self.branches.iter().map(move |b| (seen, b.clone())))
     }
 
+    /// Behind its last token.
+    pub fn end(&self) -> usize {
+        self.branches.last().unwrap_or(&self.prefix).end
+    }
+
     fn longest(&self) -> usize {
         self.prefix.len() + self.branches.iter().map(Range::len).max().unwrap_or(0)
     }

@@ -6,7 +6,7 @@ use super::human::Human;
 use super::{Error, Plan, policy};
 use crate::config::ppo::ValueBackbone;
 use crate::config::{Method, Origin};
-use crate::models::memory::{Need, Trained};
+use crate::models::memory::{Need, Trained, groups_at_once};
 use crate::models::spec::Spec;
 use crate::models::weights;
 use crate::rollout::ROWS_MAX;
@@ -64,7 +64,7 @@ impl Plan {
                 true => config.warm_up.batch_size,
                 false => config.training.batch_size,
             };
-            let rows = rows.min(demonstrations.len());
+            let rows = groups_at_once(rows.min(demonstrations.len()), tokens);
             let need = supervised.step(rows * tokens, rows * response.min(tokens));
             stages.push((
                 if method == Method::Sft {
@@ -101,6 +101,7 @@ impl Plan {
                 };
                 let (prompt, response) = fitting(prompt, response, config.training.max_length);
                 let rows = config.training.batch_size.min(pairs.max(1));
+                let rows = groups_at_once(rows, prompt + 2 * response);
                 let (tokens, targets) = (rows * (prompt + 2 * response), rows * 2 * response);
                 stages.push(("dpo", adapted.step(tokens, targets)));
             }
@@ -109,6 +110,7 @@ impl Plan {
                 let (prompt, response) = fitting(prompt, most + 1, config.training.max_length);
                 let responses = config.rollout.prompts_per_step * config.rollout.samples_per_prompt;
                 let rows = config.training.batch_size.min(responses);
+                let rows = groups_at_once(rows, prompt + response);
                 let step = adapted.step(rows * (prompt + response), rows * response);
                 let sampled = Need {
                     gradients: step.gradients,
@@ -159,7 +161,9 @@ impl Plan {
                     frozen_bytes: 4,
                     ..*policy
                 };
-                critic.kept().bytes()
+                // Gradients lie where the policy's do.
+                let kept = critic.kept();
+                kept.bytes() - kept.gradients
             }
             _ => 0,
         };

@@ -7,7 +7,7 @@ use super::{AdamW, Error, Job, doing};
 use crate::config::Ppo;
 use crate::config::ppo::ValueBackbone;
 use crate::models::{
-    LanguageModel, Model, Objective, Packed, Parameter, Scorer, Targets, ValueHead,
+    LanguageModel, Model, Objective, Packed, Parameter, Scorer, Targets, ValueHead, lend_gradients,
 };
 use crate::random::{Purpose, Stream};
 use crate::trainer::ppo::loss;
@@ -88,6 +88,7 @@ impl Critic {
             }
             model.train()?;
             let optimizer = AdamW::new(&model, job.training)?;
+            model.freeze();
             let rate = settings.value_learning_rate;
             Ok(Self::Own(Box::new(OwnCritic {
                 model,
@@ -124,21 +125,6 @@ impl Critic {
         }
     }
 
-    /// All that is trained.
-    pub fn parameters_mut(&mut self) -> Vec<&mut Parameter> {
-        match self {
-            Self::Own(critic) => critic.model.trainable_mut(),
-            Self::Shared(critic) => critic.head.parameters_mut().into(),
-        }
-    }
-
-    pub fn begin_step(&mut self) {
-        if let Self::Own(critic) = self {
-            let number = critic.optimizer.number();
-            critic.model.backbone_mut().begin_step(number);
-        }
-    }
-
     /// Values before each response's tokens, `micro` responses at once.
     pub fn values(
         &self,
@@ -154,24 +140,59 @@ impl Critic {
 }
 
 impl OwnCritic {
-    /// Adds the gradients of a micro-batch of an update with so many `tokens`.
-    pub fn accumulate(
+    /// An update from responses, `micro` at once, at the policy's learning rate `rate`; the inner
+    /// error says what is not finite, and then nothing has changed.
+    ///
+    /// Its gradients lie where the policy's are between that one's updates, which come after its
+    /// own: room for one model's is enough for both.
+    pub fn update(
         &mut self,
-        micro: &[&Experience],
-        tokens: usize,
-        stats: &mut ValueStats,
-    ) -> Result<()> {
-        let (batch, targets) = experience::pack(micro);
-        let loss = self.loss;
-        self.model.accumulate(&batch, &targets.rows, &mut |values| {
-            loss.slopes(values, micro, tokens, stats)
-        })
+        policy: &mut LanguageModel,
+        update: &[&Experience],
+        micro: usize,
+        rate: f64,
+        max_norm: f64,
+    ) -> Result<std::result::Result<ValueStats, String>> {
+        lend_gradients(policy, &mut self.model);
+        // Its head has no counterpart in the policy.
+        self.model.train()?;
+        let learned = self.learn(update, micro, rate, max_norm);
+        lend_gradients(&mut self.model, policy);
+        learned
     }
 
-    /// An update at the policy's learning rate; the gradient's norm.
-    pub fn step(&mut self, rate: f64, max_norm: f64) -> Result<f64> {
-        self.optimizer
-            .step(&mut self.model, rate * self.rate, max_norm, 1.0)
+    fn learn(
+        &mut self,
+        update: &[&Experience],
+        micro: usize,
+        rate: f64,
+        max_norm: f64,
+    ) -> Result<std::result::Result<ValueStats, String>> {
+        self.model
+            .backbone_mut()
+            .begin_step(self.optimizer.number());
+        let tokens = update.iter().map(|e| e.tokens()).sum();
+        let (loss, mut stats) = (self.loss, ValueStats::default());
+        let passes = update
+            .chunks(micro.max(1))
+            .flat_map(|micro| experience::passes(micro));
+        for micro in passes {
+            let (batch, targets) = experience::pack(micro);
+            self.model
+                .accumulate(&batch, &targets.rows, &mut |values| {
+                    loss.slopes(values, micro, tokens, &mut stats)
+                })?;
+        }
+        if !stats.loss.is_finite() {
+            AdamW::discard(self.model.trainable_mut())?;
+            return Ok(Err(format!("the value loss is {}", stats.loss)));
+        }
+        let rate = rate * self.rate;
+        let norm = self.optimizer.step(&mut self.model, rate, max_norm, 1.0)?;
+        match norm.is_finite() {
+            true => Ok(Ok(stats)),
+            false => Ok(Err(format!("the norm of the value gradient is {norm}"))),
+        }
     }
 }
 

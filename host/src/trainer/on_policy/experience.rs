@@ -3,7 +3,7 @@
 use candle_core::Result;
 use serde_json::{Value, json};
 
-use crate::models::{CausalLm, Packed, Targets};
+use crate::models::{CausalLm, PASS_TOKENS, Packed, Targets};
 use crate::rollout::{FinishReason, Response};
 
 /// A sampled response with all that its training needs; per token where it is a list.
@@ -94,6 +94,24 @@ pub(super) fn pack(responses: &[&Experience]) -> (Packed, Targets) {
         }
     }
     (batch, targets)
+}
+
+/// Responses that a model learns from at once, as [`crate::models::CausalLm::accumulate`] cuts a
+/// batch: with their prompts no more than [`PASS_TOKENS`] tokens.
+pub(super) fn passes<'a, 'b>(
+    mut responses: &'b [&'a Experience],
+) -> impl Iterator<Item = &'b [&'a Experience]> {
+    std::iter::from_fn(move || {
+        let mut tokens = 0;
+        let fit = responses.iter().take_while(|one| {
+            tokens += one.prompt.len() + one.response.len();
+            tokens <= PASS_TOKENS
+        });
+        let count = fit.count().max(1).min(responses.len());
+        let (pass, rest) = responses.split_at(count);
+        responses = rest;
+        (!pass.is_empty()).then_some(pass)
+    })
 }
 
 /// Log-probabilities of each response's tokens, `micro` responses at once.

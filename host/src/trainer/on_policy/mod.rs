@@ -4,6 +4,7 @@
 //! which loss an update minimises. What a response is worth, the [`Environment`] says. A step is
 //! one batch of responses with all updates made from it. A batch whose numbers are not finite
 //! changes nothing: it is counted and handed over to be kept, and three in a row end the training.
+//! Of a value model with a backbone of its own, which learns first, that holds for its numbers.
 
 mod checkpoint;
 mod critic;
@@ -623,10 +624,19 @@ impl Learner<'_, '_> {
         self.model
             .backbone_mut()
             .begin_step(self.optimizer.number());
-        if let Some(critic) = &mut self.critic {
-            critic.begin_step();
-        }
+        let clip = job.training.max_grad_norm;
         let mut value = ValueStats::default();
+        if let Some(Critic::Own(critic)) = &mut self.critic {
+            let micro = job.training.batch_size;
+            let learned = critic.update(self.model, update, micro, rate, clip);
+            match learned.map_err(doing(format!(
+                "{name}: values of {} responses",
+                update.len()
+            )))? {
+                Ok(stats) => value = stats,
+                Err(reason) => return Ok(Err(reason)),
+            }
+        }
         let mut entropies = 0.0;
         for micro in update.chunks(job.training.batch_size.max(1)) {
             let (batch, mut targets) = experience::pack(micro);
@@ -652,11 +662,6 @@ impl Learner<'_, '_> {
                     .accumulate(&batch, &targets, policy)
                     .map_err(doing())?,
             };
-            if let Some(Critic::Own(critic)) = &mut self.critic {
-                critic
-                    .accumulate(micro, size.tokens, &mut value)
-                    .map_err(doing())?;
-            }
         }
         (stats.value_loss, stats.value_clipped) = (value.loss, value.clipped);
         self.recipe
@@ -670,14 +675,12 @@ impl Learner<'_, '_> {
             self.discard()?;
             return Ok(Err(format!("{what} is {value}")));
         }
-        let clip = job.training.max_grad_norm;
-        let stepping = || doing(format!("{name}: optimizer step"));
         let mut trained = self.model.trainable_mut();
         trained.extend(self.critic.iter_mut().flat_map(Critic::beside_policy_mut));
         stats.grad_norm = self
             .optimizer
             .update(trained, rate, clip, scale)
-            .map_err(stepping())?;
+            .map_err(doing(format!("{name}: optimizer step")))?;
         if let Some(loss_scale) = &mut self.state.loss_scale {
             // An overflow in f16 is not the batch's fault as long as a smaller scale can help.
             if stats.grad_norm.is_finite() {
@@ -694,19 +697,13 @@ impl Learner<'_, '_> {
             self.discard()?;
             return Ok(Err(format!("the gradient's norm is {}", stats.grad_norm)));
         }
-        if let Some(Critic::Own(critic)) = &mut self.critic {
-            let norm = critic.step(rate, clip).map_err(stepping())?;
-            if !norm.is_finite() {
-                return Ok(Err(format!("the norm of the value gradient is {norm}")));
-            }
-        }
         Ok(Ok(stats))
     }
 
     /// Forgets what has been accumulated.
     fn discard(&mut self) -> Result<(), Error> {
         let mut all: Vec<&mut Parameter> = self.model.trainable_mut();
-        all.extend(self.critic.iter_mut().flat_map(Critic::parameters_mut));
+        all.extend(self.critic.iter_mut().flat_map(Critic::beside_policy_mut));
         AdamW::discard(all).map_err(doing("zeroing gradients"))
     }
 
