@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("gguf", &[]),
     ("hub", &[]),
-    ("ops", &["random"]),
+    ("ops", &["allocator", "random"]),
     ("tokenizer", &["config", "gguf"]),
     ("tracking", &["config"]),
     ("plugin", &["config", "files"]),

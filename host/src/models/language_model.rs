@@ -1,6 +1,7 @@
 //! A backbone that predicts the next token.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use serde_json::Value;
@@ -15,11 +16,15 @@ use super::{
 };
 use crate::ops::embedding::{gather, scatter_add};
 use crate::ops::matmul::linear;
-use crate::ops::on_pool;
 use crate::ops::rounded::{Rounded, Storage};
+use crate::ops::{addresses, on_pool, put_together};
 
 /// Name of a head of its own, in every architecture.
 const HEAD: &str = "lm_head.weight";
+
+/// Steps of decoding after which huge pages are worth their making: it costs at worst what some
+/// 300 steps gain, and what 40 gain where the system has memory at hand.
+const STEPS_BEFORE_HUGE_PAGES: u64 = 64;
 
 /// A causal transformer with its vocabulary head.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub struct LanguageModel {
     lm_head: Option<Parameter>,
     /// Factor of all gradients: see [`CausalLm::set_loss_scale`].
     loss_scale: f32,
+    /// Steps of decoding so far.
+    decoded: AtomicU64,
 }
 
 impl LanguageModel {
@@ -93,6 +100,7 @@ impl LanguageModel {
             backbone,
             lm_head,
             loss_scale: 1.0,
+            decoded: AtomicU64::new(0),
         })
     }
 
@@ -111,6 +119,7 @@ impl LanguageModel {
             backbone: self.backbone.copy()?,
             lm_head,
             loss_scale: 1.0,
+            decoded: AtomicU64::new(0),
         })
     }
 
@@ -220,6 +229,17 @@ impl LanguageModel {
 
     fn head(&self) -> &Parameter {
         self.lm_head.as_ref().unwrap_or(&self.backbone.embedding)
+    }
+
+    /// Has the weights that decoding reads moved to huge pages, beside what goes on.
+    fn put_together(&self, cache: &Cache) {
+        put_together(match cache.rounded.is_empty() {
+            true => {
+                let parameters = self.parameters().into_iter();
+                parameters.filter_map(|p| addresses(&p.value)).collect()
+            }
+            false => cache.rounded.values().map(Rounded::addresses).collect(),
+        });
     }
 
     /// Logits by the head, or by `cast`, the head in the type of the computation.
@@ -362,6 +382,9 @@ impl CausalLm for LanguageModel {
     }
 
     fn decode(&self, cache: &mut Cache, rows: &[usize], ids: &[u32]) -> Result<Tensor> {
+        if self.decoded.fetch_add(1, Ordering::Relaxed) == STEPS_BEFORE_HUGE_PAGES {
+            self.put_together(cache);
+        }
         let mut step = || {
             let hidden = self.backbone.decode(cache, rows, ids)?;
             match cache.rounded.get(&self.head().name) {

@@ -1,10 +1,13 @@
 //! From tensors to slices: what the fused kernels read and write.
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use candle_core::{
     CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail,
 };
+use rayon::prelude::*;
 
 thread_local! {
     static FUSED: Cell<bool> = const { Cell::new(true) };
@@ -68,6 +71,25 @@ pub(crate) fn read<const N: usize, R>(
     Ok(f(slices))
 }
 
+/// The addresses of a tensor's elements; `None` where [`read`] does not lend them.
+pub(crate) fn addresses(tensor: &Tensor) -> Option<Range<usize>> {
+    read([tensor], |[data]| bytes_of(data)).ok()
+}
+
+/// Moves what lies in some ranges of addresses to huge pages, on a thread beside this one.
+pub(crate) fn put_together(ranges: Vec<Range<usize>>) {
+    #[cfg(target_os = "linux")]
+    std::thread::spawn(|| crate::allocator::put_together(ranges));
+    #[cfg(not(target_os = "linux"))]
+    drop(ranges);
+}
+
+/// The addresses of a slice.
+pub(crate) fn bytes_of<T>(data: &[T]) -> Range<usize> {
+    let Range { start, end } = data.as_ptr_range();
+    start.addr()..end.addr()
+}
+
 struct Write<F>(Cell<Option<F>>);
 
 impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Write<F> {
@@ -127,6 +149,30 @@ pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> 
 /// Memory for a result of which every element is about to be written.
 pub(crate) fn buffer(len: usize) -> Vec<f32> {
     vec![0.0; len]
+}
+
+/// So many elements, made by all threads: `fill` makes some, at most `step`, given the number of
+/// the first.
+///
+/// # Errors
+/// The first that `fill` returned, of any part.
+pub(crate) fn filled<E: Send>(
+    count: usize,
+    step: usize,
+    fill: impl Fn(usize, &mut [f32]) -> std::result::Result<(), E> + Sync,
+) -> std::result::Result<Vec<f32>, E> {
+    let mut values: Vec<f32> = Vec::with_capacity(count);
+    values.spare_capacity_mut()[..count]
+        .par_chunks_mut(step.max(1))
+        .enumerate()
+        .try_for_each(|(at, part)| {
+            part.fill(MaybeUninit::new(0.0));
+            // SAFETY: all of it was written just now.
+            fill(at * step, unsafe { part.assume_init_mut() })
+        })?;
+    // SAFETY: so many were written above.
+    unsafe { values.set_len(count) };
+    Ok(values)
 }
 
 /// A pointer that threads may share because each writes elements of its own.

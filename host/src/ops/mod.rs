@@ -35,8 +35,8 @@ pub mod rope;
 pub mod rounded;
 pub mod silu_mul;
 
-pub(crate) use cpu::on_pool;
 pub use cpu::without_fused_kernels;
+pub(crate) use cpu::{addresses, filled, on_pool, put_together};
 
 /// The first CUDA device.
 ///

@@ -5,6 +5,8 @@
 //! rounded weights, bit for bit: the kernel of `matmul.rs` widens them in its registers, or finds
 //! them widened row by row where the processor lacks AVX-512.
 
+use std::ops::Range;
+
 use candle_core::{Result, Tensor};
 use half::bf16;
 use rayon::prelude::*;
@@ -40,6 +42,14 @@ enum Data {
 }
 
 impl Rounded {
+    /// Where its elements lie.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        match &self.data {
+            Data::Bf16(values) => cpu::bytes_of(values),
+            Data::Int8 { values, .. } => cpu::bytes_of(values),
+        }
+    }
+
     /// Rounds `w`, `[N, K]`, or `[K, N]` where it is stored `transposed`.
     ///
     /// # Errors
