@@ -197,6 +197,17 @@ fn map(bytes: usize) -> Option<usize> {
     Some(place.expose_provenance().next_multiple_of(HUGE_PAGE))
 }
 
+/// Touches memory that will be written soon, as far as the system can do that by itself: a tenth
+/// to a half less work than a fault for each page. Contents stay as they are.
+pub fn touch(ranges: Vec<Range<usize>>) {
+    for range in ranges {
+        let start = range.start / PAGE * PAGE;
+        let place = ptr::with_exposed_provenance_mut(start);
+        // SAFETY: no contents change, whoever's the range is by now.
+        unsafe { libc::madvise(place, range.end - start, libc::MADV_POPULATE_WRITE) };
+    }
+}
+
 /// Moves what lies in some ranges of addresses to huge pages, as far as the system can: contents
 /// and addresses stay as they are. It takes up to 2 s a gigabyte, while which others can read and
 /// write there.

@@ -84,6 +84,14 @@ pub(crate) fn put_together(ranges: Vec<Range<usize>>) {
     drop(ranges);
 }
 
+/// Touches memory that will be written soon, on a thread beside this one.
+pub(crate) fn touch(ranges: Vec<Range<usize>>) {
+    #[cfg(target_os = "linux")]
+    std::thread::spawn(|| crate::allocator::touch(ranges));
+    #[cfg(not(target_os = "linux"))]
+    drop(ranges);
+}
+
 /// The addresses of a slice.
 pub(crate) fn bytes_of<T>(data: &[T]) -> Range<usize> {
     let Range { start, end } = data.as_ptr_range();

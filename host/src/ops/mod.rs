@@ -36,7 +36,7 @@ pub mod rounded;
 pub mod silu_mul;
 
 pub use cpu::without_fused_kernels;
-pub(crate) use cpu::{addresses, filled, on_pool, put_together};
+pub(crate) use cpu::{addresses, filled, on_pool, put_together, touch};
 
 /// The first CUDA device.
 ///

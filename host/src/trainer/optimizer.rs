@@ -9,6 +9,7 @@ use candle_core::Result;
 use crate::config::training::{Schedule, Training};
 use crate::models::{Model, Parameter, weights};
 use crate::ops::adamw::{Moments, Step, adamw, square_sum};
+use crate::ops::{addresses, touch};
 
 /// Added to the norm before division; torch's `clip_grad_norm_`.
 const CLIP_EPSILON: f64 = 1e-6;
@@ -39,11 +40,16 @@ impl AdamW {
     /// # Errors
     /// As for [`AdamW::new`].
     pub fn of(parameters: &[&Parameter], training: &Training) -> Result<Self> {
+        let moments: Vec<Moments> = parameters
+            .iter()
+            .map(|p| Moments::new(&p.value))
+            .collect::<Result<_>>()?;
+        // The first step would wait for the system at each page of these.
+        let gradients = parameters.iter().filter_map(|p| p.gradient.as_ref());
+        let written = gradients.chain(moments.iter().flat_map(|m| [&m.first, &m.second]));
+        touch(written.filter_map(addresses).collect());
         Ok(Self {
-            moments: parameters
-                .iter()
-                .map(|p| Moments::new(&p.value))
-                .collect::<Result<_>>()?,
+            moments,
             number: 0,
             beta1: training.adam_beta1,
             beta2: training.adam_beta2,
