@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use rlhf::config::Training;
 use rlhf::config::generation::{Generation, Weights};
 use rlhf::config::model::Lora;
-use rlhf::models::memory::{Trained, groups_at_once};
+use rlhf::models::memory::{Trained, pass_tokens};
 use rlhf::models::spec::Spec;
 use rlhf::models::{self, CausalLm, LanguageModel, Model, Packed, Targets};
 use rlhf::rollout::{Stop, generate};
@@ -301,8 +301,8 @@ fn predicted(workload: &str, way: &str) -> f64 {
     };
     let need = match workload.strip_prefix("generate-") {
         None => {
-            let sequences = groups_at_once(SEQUENCES, LENGTH);
-            model.step(sequences * LENGTH, sequences * (LENGTH - 1))
+            let tokens = pass_tokens(SEQUENCES, LENGTH);
+            model.step(tokens, tokens / LENGTH * (LENGTH - 1))
         }
         Some(rows) => {
             let frozen = Trained {

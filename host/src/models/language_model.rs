@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use super::backbone::initial_weights;
 use super::checkpoint::Checkpoint;
+use super::packed::{Part, parts};
 use super::scorer::{HeadKind, ScoreObjective, Scorer};
 use super::spec::{Role, Spec, WeightSource};
 use super::{
     Backbone, Cache, CausalLm, Model, Objective, PASS_TOKENS, Packed, Parameter, Targets,
-    ValueHead, head, packed, peft, weights,
+    ValueHead, head, peft, weights,
 };
 use crate::ops::embedding::{gather, scatter_add};
 use crate::ops::matmul::linear;
@@ -231,6 +232,18 @@ impl LanguageModel {
         self.lm_head.as_ref().unwrap_or(&self.backbone.embedding)
     }
 
+    /// The parts of a batch that is too large for one pass; none where it is not, or can't be cut.
+    fn passes(&self, batch: &Packed, targets: &Targets) -> Option<Vec<Part>> {
+        let count = targets.ids.len();
+        // What does not fit together is refused by who looks at all of it.
+        let fits = targets.groups.last().map_or(0, |g| g.end) == count
+            && targets.rows.len() == count
+            && [0, count].contains(&targets.entropy_slopes.len());
+        let large = self.backbone.device().is_cpu() && batch.tokens() > PASS_TOKENS;
+        let parts = (large && fits).then(|| parts(batch, targets, PASS_TOKENS));
+        parts.filter(|parts| parts.len() > 1)
+    }
+
     /// Has the weights that decoding reads moved to huge pages, beside what goes on.
     fn put_together(&self, cache: &Cache) {
         put_together(match cache.rounded.is_empty() {
@@ -319,6 +332,13 @@ impl Model for LanguageModel {
 
 impl CausalLm for LanguageModel {
     fn logprobs(&self, batch: &Packed, targets: &Targets) -> Result<Vec<f32>> {
+        if let Some(parts) = self.passes(batch, targets) {
+            let mut all = Vec::with_capacity(targets.ids.len());
+            for part in parts {
+                all.extend(self.logprobs(&part.batch, &part.targets)?);
+            }
+            return Ok(all);
+        }
         let compute = self.backbone.compute();
         let hidden = self.backbone.hidden(batch)?.to_dtype(compute)?;
         head::logprobs(&hidden, &self.head().cast(compute)?, targets)
@@ -330,20 +350,11 @@ impl CausalLm for LanguageModel {
         targets: &Targets,
         objective: &mut Objective,
     ) -> Result<f64> {
-        let tokens = match self.backbone.device().is_cpu() {
-            true => PASS_TOKENS,
-            false => usize::MAX,
-        };
-        // What does not fit together is refused by who looks at all of it.
-        let count = targets.ids.len();
-        let fits = targets.groups.last().map_or(0, |g| g.end) == count
-            && targets.rows.len() == count
-            && [0, count].contains(&targets.entropy_slopes.len());
-        if batch.tokens() <= tokens || !fits {
+        let Some(parts) = self.passes(batch, targets) else {
             return self.accumulate_both(batch, targets, objective, None);
-        }
+        };
         let mut entropies = 0.0;
-        for part in packed::parts(batch, targets, tokens) {
+        for part in parts {
             let objective = &mut |group: usize, logprobs: &[f32]| -> Vec<f32> {
                 objective(part.first_group + group, logprobs)
             };

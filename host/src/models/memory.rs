@@ -72,7 +72,7 @@ impl Trained<'_> {
     }
 
     /// At the peak of a step whose largest pass has so many `tokens`, of which `targets` are
-    /// learnt; see [`groups_at_once`].
+    /// learnt; see [`pass_tokens`].
     pub fn step(&self, tokens: usize, targets: usize) -> Need {
         let spec = self.spec;
         let rows = chunk_rows(spec.vocab_size).min(targets);
@@ -116,9 +116,10 @@ impl Trained<'_> {
     }
 }
 
-/// Groups of `tokens` tokens that a pass of forward and backward takes at once, of `groups`.
-pub fn groups_at_once(groups: usize, tokens: usize) -> usize {
-    (PASS_TOKENS / tokens.max(1)).clamp(1, groups.max(1))
+/// Tokens of the largest pass over `groups` groups of at most `tokens` tokens each: shorter ones
+/// fill it up.
+pub fn pass_tokens(groups: usize, tokens: usize) -> usize {
+    tokens.max(PASS_TOKENS.min(groups * tokens))
 }
 
 /// Elements a token that a layer keeps for its backward beside its input: `Kept` in `block.rs`.

@@ -6,7 +6,7 @@ use super::human::Human;
 use super::{Error, Plan, policy};
 use crate::config::ppo::ValueBackbone;
 use crate::config::{Method, Origin};
-use crate::models::memory::{Need, Trained, groups_at_once};
+use crate::models::memory::{Need, Trained, pass_tokens};
 use crate::models::spec::Spec;
 use crate::models::weights;
 use crate::rollout::ROWS_MAX;
@@ -64,8 +64,9 @@ impl Plan {
                 true => config.warm_up.batch_size,
                 false => config.training.batch_size,
             };
-            let rows = groups_at_once(rows.min(demonstrations.len()), tokens);
-            let need = supervised.step(rows * tokens, rows * response.min(tokens));
+            let rows = rows.min(demonstrations.len());
+            let pass = pass_tokens(rows, tokens);
+            let need = supervised.step(pass, pass.min(rows * response));
             stages.push((
                 if method == Method::Sft {
                     "sft"
@@ -101,17 +102,16 @@ impl Plan {
                 };
                 let (prompt, response) = fitting(prompt, response, config.training.max_length);
                 let rows = config.training.batch_size.min(pairs.max(1));
-                let rows = groups_at_once(rows, prompt + 2 * response);
-                let (tokens, targets) = (rows * (prompt + 2 * response), rows * 2 * response);
-                stages.push(("dpo", adapted.step(tokens, targets)));
+                let pass = pass_tokens(rows, prompt + 2 * response);
+                stages.push(("dpo", adapted.step(pass, pass.min(rows * 2 * response))));
             }
             (Method::Ppo | Method::Grpo | Method::Rloo, _) => {
                 let prompt = longest(&mut tasks.iter().map(|t| t.prompt.as_str()))?;
                 let (prompt, response) = fitting(prompt, most + 1, config.training.max_length);
                 let responses = config.rollout.prompts_per_step * config.rollout.samples_per_prompt;
                 let rows = config.training.batch_size.min(responses);
-                let rows = groups_at_once(rows, prompt + response);
-                let step = adapted.step(rows * (prompt + response), rows * response);
+                let pass = pass_tokens(rows, prompt + response);
+                let step = adapted.step(pass, pass.min(rows * response));
                 let sampled = Need {
                     gradients: step.gradients,
                     optimizer: step.optimizer,

@@ -132,9 +132,10 @@ pub(super) fn by_response(
     compute: impl Fn(&Packed, &Targets) -> Result<Vec<f32>>,
 ) -> Result<Vec<Vec<f32>>> {
     let mut all = Vec::with_capacity(responses.len());
-    for chunk in responses.chunks(micro.max(1)) {
-        let chunk: Vec<&Experience> = chunk.iter().collect();
-        let (batch, targets) = pack(&chunk);
+    let responses: Vec<&Experience> = responses.iter().collect();
+    let chunks = responses.chunks(micro.max(1));
+    for pass in chunks.flat_map(|chunk| passes(chunk)) {
+        let (batch, targets) = pack(pass);
         let numbers = compute(&batch, &targets)?;
         all.extend(targets.groups.into_iter().map(|g| numbers[g].to_vec()));
     }
