@@ -234,7 +234,7 @@ mod tests {
     fn blocks_are_llama_cpps() {
         let path = golden("blocks.gguf");
         let header = Header::read(&path).expect("reads");
-        let mut file = File::open(&path).expect("opens");
+        let file = File::open(&path).expect("opens");
         for tensor in &header.tensors {
             let stored = Stored {
                 element: element(tensor.kind),
@@ -244,7 +244,7 @@ mod tests {
                 pairs: None,
             };
             assert_eq!(stored.shape, [2, 512], "{}", tensor.name);
-            let found = stored.read(&mut file).expect(&tensor.name);
+            let found = stored.read(&file).expect(&tensor.name);
             let expected = numbers(&expected()["blocks"][&tensor.name]);
             let largest = expected.iter().fold(0f64, |m, x| m.max(x.abs()));
             assert_eq!(found.len(), expected.len());
@@ -308,10 +308,10 @@ mod tests {
             }
             let length = changed.len() as u64;
             fs::write(&path, &changed).expect("write");
-            let mut file = File::open(&path).expect("opens");
+            let file = File::open(&path).expect("opens");
             for (name, stored) in tensors(&path, length).into_iter().flatten() {
                 if !matches!(stored.element, Element::Other(_)) {
-                    let count = stored.read(&mut file).expect(&name).len();
+                    let count = stored.read(&file).expect(&name).len();
                     assert!(count <= 8 * whole.len(), "{name}: {count}");
                 }
             }

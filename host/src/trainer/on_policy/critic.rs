@@ -173,9 +173,7 @@ impl OwnCritic {
             .begin_step(self.optimizer.number());
         let tokens = update.iter().map(|e| e.tokens()).sum();
         let (loss, mut stats) = (self.loss, ValueStats::default());
-        let passes = update
-            .chunks(micro.max(1))
-            .flat_map(|micro| experience::passes(micro));
+        let passes = update.chunks(micro.max(1)).flat_map(experience::passes);
         for micro in passes {
             let (batch, targets) = experience::pack(micro);
             self.model

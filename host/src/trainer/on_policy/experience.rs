@@ -134,7 +134,7 @@ pub(super) fn by_response(
     let mut all = Vec::with_capacity(responses.len());
     let responses: Vec<&Experience> = responses.iter().collect();
     let chunks = responses.chunks(micro.max(1));
-    for pass in chunks.flat_map(|chunk| passes(chunk)) {
+    for pass in chunks.flat_map(passes) {
         let (batch, targets) = pack(pass);
         let numbers = compute(&batch, &targets)?;
         all.extend(targets.groups.into_iter().map(|g| numbers[g].to_vec()));
