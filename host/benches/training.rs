@@ -161,6 +161,14 @@ fn peak_at(device: &Device) -> f64 {
     peak_mib()
 }
 
+/// Starts a measured process. Its model is loaded before anything else begins: no first unit has
+/// another one's start beside it.
+fn ready(command: &mut Command) -> Process {
+    let mut process = Process::start(command);
+    assert_eq!(process.line().trim(), "ready");
+    process
+}
+
 /// The measured process: a unit for each line.
 fn work(workload: &str, folder: &Path, at: &str) {
     let (device, dtype) = place(at);
@@ -170,6 +178,7 @@ fn work(workload: &str, folder: &Path, at: &str) {
         Some(rows) => generation(model, rows.parse().expect("a number")),
         None => training(model, if workload == "lora" { 16 } else { 0 }),
     };
+    println!("ready");
     for line in std::io::stdin().lines() {
         let line = line.expect("a line");
         let start = Instant::now();
@@ -356,7 +365,7 @@ fn main() {
         let start = |_: &&str| {
             let mut command = Command::new(&program);
             let command = command.args(["--work", workload.name]).arg(&folder);
-            Process::start(command.arg(at))
+            ready(command.arg(at))
         };
         // Rounded weights are the CPU's; elsewhere the type says what is read.
         let ways = match at == "cpu" || !workload.name.starts_with("generate") {
@@ -365,7 +374,7 @@ fn main() {
         };
         let mut ours: Vec<Process> = ways.iter().map(start).collect();
         let mut peer = bench::peer("training_peer.py")
-            .map(|mut command| Process::start(command.arg(workload.name).arg(&folder).arg(at)));
+            .map(|mut command| ready(command.arg(workload.name).arg(&folder).arg(at)));
         let mut rounds: Vec<Vec<Measured>> = ours.iter().map(|_| Vec::new()).collect();
         let mut theirs = Vec::new();
         // One more: the first is not steady.

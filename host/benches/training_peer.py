@@ -98,6 +98,7 @@ def main():
         unit = generate(model, int(workload.removeprefix("generate-")))
     else:
         unit = train(model, 16 if workload == "lora" else 0)
+    print("ready", flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
         tokens = unit()
