@@ -21,6 +21,7 @@
 //! | [`evaluate`] | metrics over responses, with intervals |
 //! | [`tracking`], [`report`] | what a run tells while it goes on, and what it leaves |
 //! | [`pipeline`] | the stages in order, and the only place where they meet |
+//! | [`calendar`] | dates of days |
 //! | [`random`] | one seed a run, one stream a purpose |
 //! | `allocator` | memory of large pieces that come and go, on Linux |
 //!
@@ -35,6 +36,7 @@ pub mod ops;
 
 #[cfg(target_os = "linux")]
 pub mod allocator;
+pub mod calendar;
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -42,14 +42,20 @@ fn same(workspace: &Workspace, one: &str, two: &str) {
 }
 
 /// Would catch a method that cannot be run, one whose seed does not decide everything, and a
-/// continued run that is another one: the files of both must be the same bytes.
+/// continued run that is another one: the files of both must be the same bytes. And a number that
+/// is told twice: that of the last epoch, and that of the end, where it decides what is the best.
 #[test]
 fn runs_repeat_and_go_on() {
     let workspace = Workspace::new();
     settings(&workspace, 30);
+    let train = |workspace: &Workspace, method: &str, folder: &str, more: &[&str]| {
+        let best = ["--metric-for-best-model", "bleu"];
+        train(workspace, method, folder, &[&best, more].concat())
+    };
     for method in ["ppo", "grpo", "rloo"] {
         let [whole, cut] = ["whole", "cut"].map(|name| format!("{method}-{name}"));
         let run = train(&workspace, method, &whole, &[]).expect_code(0);
+        crate::tracking::check_once(&workspace, &whole, method);
         assert!(
             run.stdout
                 .contains(&format!("{method} (6 steps, 96 responses)")),
@@ -68,6 +74,7 @@ fn runs_repeat_and_go_on() {
             .expect_code(0)
             .expect_stdout("after warm-up");
         same(&workspace, &whole, &cut);
+        crate::tracking::check_once(&workspace, &cut, method);
         let text = workspace.read(format!("{whole}/completions.jsonl"));
         let rows: Vec<Value> = text
             .lines()
@@ -84,7 +91,12 @@ fn runs_repeat_and_go_on() {
 fn supervised_training_goes_on() {
     let workspace = Workspace::new();
     settings(&workspace, 0);
+    let train = |workspace: &Workspace, method: &str, folder: &str, more: &[&str]| {
+        let best = ["--metric-for-best-model", "bleu"];
+        train(workspace, method, folder, &[&best, more].concat())
+    };
     train(&workspace, "sft", "whole", &[]).expect_code(0);
+    crate::tracking::check_once(&workspace, "whole", "warm-up");
     train(&workspace, "sft", "cut", &[]).expect_code(0);
     for gone in ["checkpoint-6", "checkpoint-4", "final"] {
         std::fs::remove_dir_all(workspace.path().join("cut").join(gone)).expect("it was there");
@@ -103,6 +115,40 @@ fn supervised_training_goes_on() {
     train(&workspace, "sft", "none", &["--resume"])
         .expect_code(2)
         .expect_stderr("`none` holds no run");
+}
+
+/// Would catch a `--mode` that is passed over where a run is gone on with, and a mode that is
+/// forgotten on the way. A folder that does not tell it, as those of earlier versions, does nothing.
+#[test]
+fn a_run_keeps_its_mode() {
+    let workspace = Workspace::new();
+    settings(&workspace, 0);
+    let mode = || {
+        let manifest: Value =
+            serde_json::from_str(&workspace.read("run/manifest.json")).expect("JSON");
+        manifest["mode"].clone()
+    };
+    train(&workspace, "sft", "run", &[]).expect_code(0);
+    assert_eq!(mode(), "fast");
+    let other = ["--mode", "research", "--resume", "run"];
+    let refused = call(&workspace, &other).expect_code(2);
+    let expected = "error: flag `--mode`: `research`, but the run in `run` was begun with `fast`\n\
+                    hint: leave --mode out to go on with the run, or begin another without --resume, \
+                    under --output-dir or --experiment-name\n";
+    assert_eq!(refused.stderr, expected);
+    // The configuration that it would have is refused as well.
+    call(&workspace, &[&["config"], &other[..]].concat()).expect_code(2);
+    let same = ["--mode", "fast", "--resume", "run", "--dry-run"];
+    call(&workspace, &same).expect_code(0);
+    std::fs::remove_dir_all(workspace.join("run/final")).expect("it was there");
+    call(&workspace, &["--resume", "run"]).expect_code(0);
+    assert_eq!(mode(), "fast");
+    let mut manifest: Value =
+        serde_json::from_str(&workspace.read("run/manifest.json")).expect("JSON");
+    let gone = manifest.as_object_mut().and_then(|all| all.remove("mode"));
+    assert!(gone.is_some());
+    workspace.write("run/manifest.json", manifest.to_string());
+    call(&workspace, &[&other[..], &["--dry-run"]].concat()).expect_code(0);
 }
 
 fn rows(workspace: &Workspace, file: &str, stage: &str) -> Vec<Value> {
@@ -157,6 +203,7 @@ fn human_feedback_becomes_a_part_of_the_reward() {
             "feedback.json",
             "--output-dir",
             folder,
+            "--wandb",
         ];
         call(&workspace, &[&arguments, more].concat()).expect_code(0)
     };
@@ -208,25 +255,32 @@ fn human_feedback_becomes_a_part_of_the_reward() {
         again.stderr
     );
     same(&workspace, "whole", "cut");
-    // What the first process said is said again to TensorBoard, each as often as in the whole run.
+    // What the first process said is said again to TensorBoard and to Weights & Biases, and each
+    // of them hears as much as of the whole run, and nothing twice.
+    crate::tracking::check_once(&workspace, "whole", "ppo");
+    crate::tracking::check_once(&workspace, "cut", "ppo");
     let points = |run: &str| {
-        let mut counts = std::collections::HashMap::new();
-        for point in crate::tracking::scalars(&workspace.join(run)) {
-            *counts.entry(point).or_insert(0) += 1;
-        }
-        counts
+        let mut points = crate::tracking::scalars(&workspace.join(run));
+        points.sort();
+        points
     };
-    let (whole, cut) = (points("whole"), points("cut"));
-    let differs = |(point, count): &(&_, &i32)| cut.get(*point) != Some(*count);
-    let missing: Vec<_> = whole.iter().filter(differs).collect();
-    assert!(
-        missing.is_empty() && whole.len() == cut.len(),
-        "{missing:?}"
-    );
-    assert!(
-        whole.keys().any(|(tag, _)| tag == "reward_model/loss"),
-        "{whole:?}"
-    );
+    assert_eq!(points("whole"), points("cut"));
+    let of_reward_model = |(tag, _): &(String, u64)| tag == "reward_model/loss";
+    assert!(points("whole").iter().any(of_reward_model));
+    let rows = |run: &str| {
+        let mut rows = crate::tracking::history(&workspace.join(run));
+        rows.sort();
+        rows
+    };
+    let (whole, cut) = (rows("whole"), rows("cut"));
+    assert_eq!(whole, cut);
+    let with_steps: Vec<_> = whole.iter().filter(|(_, step)| step.is_some()).collect();
+    assert!(with_steps.len() > 40, "{whole:?}");
+    let twice: Vec<_> = with_steps
+        .windows(2)
+        .filter(|two| two[0] == two[1])
+        .collect();
+    assert!(twice.is_empty(), "{twice:?}");
     // The reward model that the run has trained is found again.
     call(&workspace, &["replay", "cut"]).expect_code(0);
     // A model that is nowhere is missed before any work.
@@ -271,8 +325,108 @@ fn preferences_alone_mean_dpo() {
     plan(&["--plugin", "bleu"], "dpo        16 pairs");
     plan(
         &["--plugin", "bleu,weight=1"],
-        "ppo        4 responses to each of 32 prompts a step (of 16), rewarded by bleu",
+        "ppo        4 responses to each of 16 prompts a step (of 16), rewarded by bleu",
     );
+}
+
+/// The count in a line of a plan that begins with `name`, behind `before`.
+fn planned(plan: &Run, name: &str, before: &str) -> usize {
+    let line = plan.stdout.lines().find(|line| line.starts_with(name));
+    let (_, rest) = line
+        .and_then(|line| line.split_once(before))
+        .unwrap_or_else(|| panic!("{}", plan.stdout));
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or_else(|| panic!("{rest}"))
+}
+
+/// Would catch a plan with more steps than there will be: `steps` is a maximum beside `epochs`, and
+/// an example that does not fit is none.
+#[test]
+fn a_plan_has_the_steps_that_are_done() {
+    let workspace = Workspace::new();
+    settings(&workspace, 0);
+    let (mut texts, mut pairs) = (Vec::new(), Vec::new());
+    for i in 0..48 {
+        let long = if i % 3 == 0 { 60 } else { 1 };
+        let (prompt, chosen) = (format!("say {i}"), format!("return {i}\n").repeat(long));
+        texts.push(json!({"prompt": prompt, "response": chosen}).to_string());
+        let pair = json!({"prompt": prompt, "chosen": chosen, "rejected": format!("print({i})")});
+        pairs.push(pair.to_string());
+    }
+    workspace.write("texts.jsonl", texts.join("\n"));
+    workspace.write("pairs.jsonl", pairs.join("\n"));
+    for (method, stage, file, what) in [
+        ("sft", "warm-up", "texts.jsonl", "demonstrations"),
+        ("dpo", "dpo", "pairs.jsonl", "preferences"),
+    ] {
+        let run = |more: &[&str]| {
+            let arguments = [
+                "--mode",
+                "fast",
+                "--config",
+                "small.toml",
+                "--method",
+                method,
+                "--train-data-path",
+                file,
+                "--batch-size",
+                "4",
+                "--output-dir",
+                method,
+            ];
+            call(&workspace, &[&arguments, more].concat()).expect_code(0)
+        };
+        let plan = run(&["--steps", "40", "--dry-run"])
+            .expect_stdout(" epochs end before the 40 of --steps)")
+            .expect_stdout("time       known after 4 steps");
+        let all = planned(&plan, "tokens     ", "tokens     ");
+        let out = planned(&plan, "cut        ", "tokens: ");
+        assert!(
+            plan.stdout
+                .contains(&format!("{out} of {all} {what} are left out"))
+        );
+        run(&["--steps", "40"]);
+        let done = rows(&workspace, &format!("{method}/metrics.jsonl"), stage);
+        let done = done.iter().filter(|row| row["loss"].is_number()).count();
+        assert_eq!(
+            planned(&plan, "steps      ", "steps      "),
+            done,
+            "{method}"
+        );
+        let passes = done / (all - out).div_ceil(4);
+        assert!(passes * all.div_ceil(4) > done, "no step is left out");
+        run(&["--steps", "3", "--dry-run", "--overwrite"])
+            .expect_stdout("steps      3 of 4 ")
+            .expect_stdout("time       not estimated: that needs more than 4 steps");
+    }
+}
+
+/// Would catch the reward model, and its checkpoints, left out of what a run needs on the disk.
+#[test]
+fn the_disk_has_room_for_the_reward_model() {
+    let workspace = Workspace::new();
+    settings(&workspace, 0);
+    feedback(&workspace);
+    let plan = |more: &[&str]| {
+        let once = ["--dry-run", "--steps", "1", "--save-steps", "1"];
+        train(&workspace, "grpo", "run", &[&once, more].concat()).expect_code(0)
+    };
+    let without = plan(&[]);
+    let with = plan(&["--human-feedback-path", "feedback.json"]);
+    let models = |plan: &Run| planned(plan, "disk       ", "models ");
+    // Rounded up.
+    assert!(models(&with) + 1 >= 2 * models(&without), "{}", with.stdout);
+    // One of the only step; the newest of the reward model's, and the next beside it.
+    let checkpoints = |plan: &Run| {
+        let size = planned(plan, "disk       ", "checkpoints of ");
+        (planned(plan, "disk       ", ": "), size)
+    };
+    let (one, size) = checkpoints(&without);
+    assert_eq!(one, 1);
+    let (two, same) = checkpoints(&with);
+    assert_eq!((two, same), (2, size), "{}", with.stdout);
 }
 
 /// Would catch a reward that has more for nothing than for the answer and is not told of, and

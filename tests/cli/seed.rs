@@ -137,7 +137,7 @@ fn every_command_has_a_plan() {
     ];
     call(&workspace, &first)
         .expect_code(0)
-        .expect_stdout("600 of 16 prompts (10 epochs end before --steps)");
+        .expect_stdout("600 of 16 prompts (10 epochs end before the 2000 of --steps)");
 }
 
 /// Would catch a flag, a key, a preset or a target that is not what the README says.

@@ -73,6 +73,78 @@ pub fn scalars(run: &Path) -> Vec<(String, u64)> {
     found
 }
 
+/// Rows of the history in a run's offline Weights & Biases run: the keys of each, without the
+/// clock's, and its step where it has one. Records lie in blocks, in parts where they must.
+pub fn history(run: &Path) -> Vec<(Vec<String>, Option<u64>)> {
+    const BLOCK: usize = 32 << 10;
+    const HEADER: usize = 7;
+    let only = |folder: &Path, end: &str| {
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let found: Vec<_> = paths
+            .filter(|path| path.to_string_lossy().ends_with(end))
+            .collect();
+        let [path] = found.as_slice() else {
+            panic!("{found:?}");
+        };
+        path.clone()
+    };
+    let bytes = std::fs::read(only(&only(&run.join("wandb"), ""), ".wandb")).expect("a file");
+    let (mut at, mut record, mut found) = (HEADER, Vec::new(), Vec::new());
+    while at < bytes.len() {
+        let room = BLOCK - at % BLOCK;
+        if room < HEADER {
+            at += room;
+            continue;
+        }
+        let length = usize::from(u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
+        record.extend_from_slice(&bytes[at + HEADER..at + HEADER + length]);
+        // The only part of a record, or its last.
+        if [1, 4].contains(&bytes[at + 6]) {
+            let whole = std::mem::take(&mut record);
+            for (_, field) in fields(&whole).iter().filter(|(number, _)| *number == 2) {
+                let Field::Bytes(row) = field else { continue };
+                found.push(history_row(row));
+            }
+        }
+        at += HEADER + length;
+    }
+    let steps = found.iter().map(|(_, _, at)| *at);
+    assert!(steps.eq((0..found.len()).map(Some)), "rows are not counted");
+    let rows = found.into_iter();
+    rows.map(|(keys, step, _)| (keys, step.map(|step| step as u64)))
+        .collect()
+}
+
+/// Keys of a row, its step and its number.
+fn history_row(bytes: &[u8]) -> (Vec<String>, Option<usize>, Option<usize>) {
+    let (mut keys, mut step, mut number) = (Vec::new(), None, None);
+    for (_, item) in fields(bytes) {
+        let Field::Bytes(item) = item else { continue };
+        let item = fields(item);
+        let texts = |wanted: u64| -> Vec<String> {
+            let of_item = item.iter().filter(|(number, _)| *number == wanted);
+            let texts = of_item.filter_map(|(_, field)| match field {
+                Field::Bytes(text) => Some(String::from_utf8_lossy(text).into_owned()),
+                _ => None,
+            });
+            texts.collect()
+        };
+        let (key, value) = (texts(2).join("/"), texts(16).concat());
+        match key.as_str() {
+            "_step" => number = value.parse().ok(),
+            "_timestamp" | "_runtime" => {}
+            _ if key.ends_with("global_step") => {
+                step = value.parse().ok();
+                keys.push(key);
+            }
+            _ => keys.push(key),
+        }
+    }
+    keys.sort();
+    (keys, step, number)
+}
+
 enum Field<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
@@ -112,6 +184,30 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
         found.push((key >> 3, field));
     }
     found
+}
+
+/// Checks that a run tells each number once: no tag has two points at a step, neither in
+/// `metrics.jsonl` nor in the event file. The warm-up's steps are its own, and so is what was
+/// before them.
+pub fn check_once(workspace: &Workspace, run: &str, main: &str) {
+    let mut told = Vec::new();
+    for row in workspace.read(format!("{run}/metrics.jsonl")).lines() {
+        let row: Value = serde_json::from_str(row).expect("a row is JSON");
+        let stage = match row["stage"].as_str().expect("a stage") {
+            "evaluate before warm-up" => "warm-up",
+            evaluation if evaluation.starts_with("evaluate ") => main,
+            stage => stage,
+        };
+        let tags = row.as_object().expect("an object").keys();
+        let tags = tags.filter(|tag| !["stage", "step"].contains(&tag.as_str()));
+        told.extend(tags.map(|tag| (format!("{stage}: {tag}"), row["step"].as_u64().unwrap_or(0))));
+    }
+    assert!(told.iter().any(|(tag, _)| tag.contains("eval/")));
+    for mut points in [told, scalars(&workspace.join(run))] {
+        points.sort();
+        let twice: Vec<_> = points.windows(2).filter(|two| two[0] == two[1]).collect();
+        assert!(twice.is_empty(), "{run}: {twice:?}");
+    }
 }
 
 fn number(value: &Value) -> f64 {
@@ -348,7 +444,7 @@ fn official_readers_find_every_number() {
                     continue;
                 };
                 let tag = match stage {
-                    "warm-up" => format!("warm-up/{tag}"),
+                    "warm-up" | "evaluate before warm-up" => format!("warm-up/{tag}"),
                     _ => tag.clone(),
                 };
                 let close = |found: &Value| {

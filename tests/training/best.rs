@@ -10,13 +10,15 @@ fn json(workspace: &Workspace, file: &str) -> Value {
     serde_json::from_str(&workspace.read(file)).expect("it is JSON")
 }
 
-/// Rows of a run's training in `metrics.jsonl` that have a tag: step and value.
+/// Rows of a run's training in `metrics.jsonl`, and of the evaluation after it, that have a tag:
+/// step and value.
 fn curve(workspace: &Workspace, folder: &str, stage: &str, tag: &str) -> Vec<(u64, f64)> {
     let text = workspace.read(format!("{folder}/metrics.jsonl"));
     let rows = text
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("it is JSON"));
-    rows.filter(|row| row["stage"] == stage)
+    let after = format!("evaluate after {stage}");
+    rows.filter(|row| row["stage"] == stage || row["stage"] == after.as_str())
         .filter_map(|row| Some((row["step"].as_u64()?, row[tag].as_f64()?)))
         .collect()
 }
@@ -51,7 +53,7 @@ fn a_run_ends_with_its_best_checkpoint() {
         let value = last["best_metric"].as_f64().expect("a number");
         assert_eq!(last["best_model_checkpoint"], format!("checkpoint-{best}"));
         let curve = curve(&workspace, method, method, tag);
-        // Five checkpoints; for DPO the last row is of the end, which has the best's weights.
+        // Five checkpoints, each once; the last row is of the end, which has the best's weights.
         let compared: Vec<(u64, f64)> = curve.into_iter().filter(|(step, _)| *step > 0).collect();
         assert_eq!(compared.len(), 5, "{compared:?}");
         for (step, other) in &compared {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Usage;
-use crate::config::{self, Config, Layers};
+use crate::config::layers::Source;
+use crate::config::{self, Config, Layers, Mode, Problem};
 use crate::{pipeline, trainer};
 
 /// A run that was ended.
@@ -46,6 +47,32 @@ pub(super) fn begun_with(run: &Path) -> Result<Option<Config>, config::Error> {
     let mut layers = Layers::default();
     layers.file(&file)?;
     Ok(Some(layers.over(&Config::default(), None)?.config))
+}
+
+/// The mode that the run in a folder was begun with; none where its manifest does not tell.
+///
+/// # Errors
+/// Another one is `given`: what a preset says is settled, so that it would change nothing.
+pub(super) fn mode_of(run: &Path, given: Option<Mode>) -> Result<Option<Mode>, config::Error> {
+    let manifest = std::fs::read(run.join("manifest.json")).unwrap_or_default();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap_or_default();
+    let begun: Option<Mode> = serde_json::from_value(manifest["mode"].clone()).ok();
+    match (begun, given) {
+        (Some(begun), Some(given)) if begun != given => {
+            Err(config::Error::Wrong(vec![Problem {
+                source: Some(Source::Flag("--mode".to_owned())),
+                key: String::new(),
+                text: format!(
+                    "`{}`, but the run in `{}` was begun with `{}`",
+                    given.name(),
+                    run.display(),
+                    begun.name()
+                ),
+                hint: "leave --mode out to go on with the run, or begin another without --resume, under --output-dir or --experiment-name".to_owned(),
+            }]))
+        }
+        _ => Ok(begun),
+    }
 }
 
 impl Found {

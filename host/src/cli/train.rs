@@ -235,7 +235,8 @@ pub fn on_bad_row(text: &str) -> Result<OnBadRow, String> {
 /// What the command line, the file it names and the environment say.
 pub struct Given {
     layers: Layers,
-    mode: Mode,
+    /// What the run is, or was, begun with; none where it is gone on with and does not tell.
+    mode: Option<Mode>,
     /// What the run was begun with that is gone on with: it takes the preset's place.
     begun: Option<Config>,
 }
@@ -244,7 +245,7 @@ impl Given {
     /// Reads it, once.
     ///
     /// # Errors
-    /// The file can't be read, or the run's that is gone on with.
+    /// The file can't be read, or the run's that is gone on with; that was begun with another mode.
     pub fn of(args: &Args) -> Result<Self, config::Error> {
         let bare_plugin = args.model_name.is_none() && args.config.is_none() && !has_data(args);
         let mode = match args.mode {
@@ -261,12 +262,15 @@ impl Given {
         args.flags(&mut layers);
         let mut given = Self {
             layers,
-            mode,
+            mode: Some(mode),
             begun: None,
         };
         if let Some(from) = &args.resume {
             let folder = resume::run_folder(from, &given.over(None)?.config);
             given.begun = resume::begun_with(&folder)?;
+            if given.begun.is_some() {
+                given.mode = resume::mode_of(&folder, args.mode)?;
+            }
         }
         // Plugins that are named again are not those of the run besides.
         if let Some(begun) = given.begun.as_mut().filter(|_| !args.plugin.is_empty()) {
@@ -302,6 +306,7 @@ impl Given {
             return layers.over(begun, None);
         }
         // The preset depends on model and method, which any layer may name.
+        let mode = mode.unwrap_or(Mode::Research);
         let presumed = match mode {
             Mode::Fast => Origin::Builtin,
             Mode::Research | Mode::Production => Origin::Pretrained,
@@ -311,7 +316,7 @@ impl Given {
             .map_or(presumed, Origin::of);
         let named = layers.word("training.method");
         let named = named.and_then(|name| Method::from_str(name, true).ok());
-        layers.over(&mode.config(origin, named.or(unnamed)), Some(*mode))
+        layers.over(&mode.config(origin, named.or(unnamed)), Some(mode))
     }
 }
 
@@ -513,7 +518,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         specs.push(Spec::of_entry(entry)?);
     }
     config.plugins.splice(0..0, given);
-    let plan = pipeline::Plan::prepare(config, &specs, &|method| {
+    let plan = pipeline::Plan::prepare(settings.mode, config, &specs, &|method| {
         Ok(settings.over(Some(method))?.config)
     })?;
     if args.dry_run {

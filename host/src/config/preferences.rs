@@ -28,3 +28,13 @@ impl Default for Preferences {
         }
     }
 }
+
+impl Preferences {
+    /// Prompts that are sampled, of `all` there are.
+    pub fn prompts(&self, all: usize) -> usize {
+        match self.prompts_max {
+            0 => all,
+            max => all.min(max),
+        }
+    }
+}

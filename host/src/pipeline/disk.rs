@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::human::Human;
 use super::{Error, Plan};
-use crate::config::{Method, Training};
-use crate::trainer;
+use crate::config::{Method, Origin, Training};
+use crate::trainer::{self, reward_model};
 
 /// Tokenizer, settings, and what is said in words, of a model folder. Measured: 2 to 4 MB with the
 /// vocabularies of GPT-2 and SmolLM2.
@@ -21,11 +22,21 @@ pub(super) struct Need {
     pub checkpoints: u64,
     /// Bytes of each.
     pub checkpoint_bytes: u64,
-    /// Bytes of the models that the run leaves besides: warmed up, and in the end.
+    /// Bytes of the models that the run leaves besides: warmed up, of the reward, and in the end.
     pub models_bytes: u64,
 }
 
 impl Need {
+    /// Adds a stage before the training: its checkpoints lie there until it is done, its model of
+    /// `model_bytes` stays.
+    fn and_before(&mut self, checkpoints: u64, model_bytes: u64, trained: u64) {
+        let checkpoint_bytes = model_bytes + trained * MOMENTS_BYTES;
+        if checkpoints * checkpoint_bytes > self.checkpoints * self.checkpoint_bytes {
+            (self.checkpoints, self.checkpoint_bytes) = (checkpoints, checkpoint_bytes);
+        }
+        self.models_bytes += model_bytes;
+    }
+
     pub fn bytes(&self) -> u64 {
         let checkpoints = self.checkpoints.saturating_mul(self.checkpoint_bytes);
         checkpoints.saturating_add(self.models_bytes)
@@ -47,43 +58,65 @@ fn checkpoints(training: &Training, steps: u64) -> u64 {
     written.min(limit)
 }
 
+/// Those of a stage that keeps its newest only: beside it the next is written.
+fn only_newest(training: &Training, steps: u64) -> u64 {
+    let newest = Training {
+        save_total_limit: Some(1),
+        metric_for_best_model: None,
+        load_best_model_at_end: false,
+        ..training.clone()
+    };
+    checkpoints(&newest, steps)
+}
+
+/// Bytes of a model folder.
+fn model_bytes(weights: u64) -> u64 {
+    weights * WEIGHT_BYTES + BESIDE_WEIGHTS_BYTES
+}
+
 impl Plan {
     /// What the run will write, at most.
     pub(super) fn disk(&self) -> Need {
         let (config, examples) = (&self.config, &self.examples);
         let method = self.method;
         let (all, trained) = (self.weights.0 as u64, self.weights.1 as u64);
-        let model = all * WEIGHT_BYTES + BESIDE_WEIGHTS_BYTES;
-        let with_moments = model + trained * MOMENTS_BYTES;
+        let model = model_bytes(all);
         let training = &config.training;
-        let (count, per_step) = match method {
-            Method::Ppo | Method::Grpo | Method::Rloo => {
-                (examples.train_tasks.len(), config.rollout.prompts_per_step)
-            }
-            Method::Sft => (examples.demonstrations.len(), training.batch_size),
-            Method::Dpo => {
-                let pairs = examples.preferences.as_ref();
-                let count = pairs.map_or(self.sampled_prompts(), |(train, _)| train.len());
-                let per_step = training.batch_size * training.gradient_accumulation_steps;
-                (count, per_step)
-            }
+        // The value model of PPO is one of the policy's size, with moments of its own.
+        let models = if method == Method::Ppo { 2 } else { 1 };
+        let mut need = Need {
+            checkpoints: checkpoints(training, self.steps_max()),
+            checkpoint_bytes: (model + trained * MOMENTS_BYTES) * models,
+            models_bytes: model,
         };
-        let steps = match (method, config.warm_up.steps) {
-            (Method::Sft, steps @ 1..) => steps as u64,
-            _ => trainer::steps(count, per_step, training),
-        };
-        let warms_up = config.warm_up.steps > 0 && !examples.demonstrations.is_empty();
-        let warms_up = warms_up && method != Method::Sft;
-        let models = 1 + u64::from(warms_up);
-        // The warm-up keeps one, beside which the next is written; they go before the others come.
-        let beside = training.save_steps > 0 && config.warm_up.steps > training.save_steps;
-        let of_warm_up = u64::from(warms_up) + u64::from(warms_up && beside);
-        Need {
-            checkpoints: checkpoints(training, steps).max(of_warm_up),
-            // The value model of PPO is one of the policy's size, with moments of its own.
-            checkpoint_bytes: with_moments * if method == Method::Ppo { 2 } else { 1 },
-            models_bytes: models * model,
+        // A stage's checkpoints go before those of the next come.
+        if config.warm_up.steps > 0 && !examples.demonstrations.is_empty() && method != Method::Sft
+        {
+            let trained = match Origin::of(&config.model.base_model_name) {
+                // Without adapters, which would have nothing to build on.
+                Origin::Builtin => all,
+                Origin::Pretrained => trained,
+            };
+            let steps = config.warm_up.steps as u64;
+            need.and_before(only_newest(training, steps), model, trained);
         }
+        if let (Human::Feedback, Some(feedback), true) =
+            (&self.human, &examples.feedback, self.samples())
+        {
+            let examples = feedback.trained_on(config);
+            let training = reward_model::training(&config.reward_model, training);
+            let steps = trainer::steps(examples, training.batch_size, &training);
+            let weights = self.reward_model_weights as u64;
+            let adapters = match config.model.lora.rank {
+                0 => 0,
+                // As many as the policy's: of another model they are about as many.
+                _ => trained,
+            };
+            let trained = if adapters > 0 { adapters } else { weights };
+            let model = model_bytes(weights + adapters);
+            need.and_before(only_newest(&training, steps), model, trained);
+        }
+        need
     }
 
     /// One line of the plan.

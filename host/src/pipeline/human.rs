@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::reward_model::{self, Beginning, Place, Report};
 use super::{Error, Plan, Run, Source};
 use crate::config::Config;
+use crate::models::weights;
 use crate::report::RewardModelSummary;
 use crate::reward::LearnedReward;
 use crate::trainer::checkpoint;
@@ -54,20 +55,23 @@ fn begins_as_policy(config: &Config) -> bool {
     config.model.reward_model_name == config.model.base_model_name
 }
 
-/// Finds what the reward model begins with, before any work is done.
+/// Finds what the reward model begins with, before any work is done, and how many weights that
+/// has; `policy` are the policy's.
 ///
 /// # Errors
 /// There is no such model.
-pub(super) fn check(config: &Config) -> Result<(), Error> {
+pub(super) fn check(config: &Config, policy: usize) -> Result<usize, Error> {
     let name = &config.model.reward_model_name;
     if begins_as_policy(config) {
-        return Ok(());
+        return Ok(policy);
     }
     let found = match Source::of(name) {
         Ok(Source::TinyCode) => Err(format!(
             "`{name}` can only be the reward model of a policy that is the same"
         )),
-        Ok(_) => Ok(()),
+        Ok(Source::Folder(folder) | Source::Adapter { base: folder, .. }) => {
+            weights::count(&folder).map_err(|error| error.to_string())
+        }
         Err(error) => Err(error.to_string()),
     };
     found.map_err(|problem| {

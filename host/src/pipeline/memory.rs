@@ -1,7 +1,5 @@
 //! How much memory a run will take, as far as its plan tells.
 
-use std::path::Path;
-
 use super::human::Human;
 use super::{Error, Plan, policy};
 use crate::config::ppo::ValueBackbone;
@@ -30,9 +28,7 @@ impl Plan {
         let (weights, trained) = self.weights;
         let plain = Trained {
             spec: &spec,
-            weights: crate::models::count_weights(shape.clone(), None)
-                .map_err(|error| Error::Input(error.to_string()))?
-                .0,
+            weights: self.source.whole_weights()?,
             trained: 0,
             frozen_bytes: 4,
             gradient_checkpointing: config.model.gradient_checkpointing,
@@ -179,11 +175,7 @@ impl Plan {
         let reward_model = match &self.human {
             Human::Nothing => 0,
             Human::Trained(folder) => 4 * weights::count(folder)?,
-            Human::Feedback => match Path::new(&config.model.reward_model_name) {
-                folder if folder.is_dir() => 4 * weights::count(folder)?,
-                // As large as the policy, which it begins as where it has no name of its own.
-                _ => 4 * policy.weights,
-            },
+            Human::Feedback => 4 * self.reward_model_weights,
         };
         Ok(critic + reference + reward_model)
     }

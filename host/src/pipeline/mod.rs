@@ -25,6 +25,7 @@ mod resume;
 pub mod reward_model;
 mod run;
 mod samples;
+mod steps;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -32,7 +33,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{DType, Device};
 
 use crate::config::model::Precision;
-use crate::config::{self, Config, Method};
+use crate::config::{self, Config, Method, Mode};
 use crate::data;
 use crate::data::sources::Adapters;
 use crate::evaluate::MetricResult;
@@ -203,6 +204,8 @@ pub type Layers<'a> = dyn Fn(Method) -> Result<Config, config::Error> + 'a;
 
 /// A run that has been checked and can begin.
 pub struct Plan {
+    /// What the run is begun with, where that is known.
+    mode: Option<Mode>,
     config: Config,
     method: Method,
     device: Device,
@@ -213,17 +216,25 @@ pub struct Plan {
     plugins: Plugins,
     /// Where the reward model comes from.
     human: Human,
+    /// Weights of the one that is trained here, without its head; 0 where none is.
+    reward_model_weights: usize,
     canaries: Canaries,
     /// The data files, by what is in them.
     data: Vec<DataPin>,
 }
 
 impl Plan {
-    /// Checks the configuration's devices, plugins, data and model folder.
+    /// Checks the configuration's devices, plugins, data and model folder. Of the `mode` the
+    /// configuration has what it needs; whoever goes on with the run asks for it.
     ///
     /// # Errors
     /// The first thing that is wrong, before any model is loaded.
-    pub fn prepare(mut config: Config, specs: &[Spec], layers: &Layers) -> Result<Self, Error> {
+    pub fn prepare(
+        mode: Option<Mode>,
+        mut config: Config,
+        specs: &[Spec],
+        layers: &Layers,
+    ) -> Result<Self, Error> {
         disk::check_writable(&config.run_folder())?;
         let device = device(config.model.device)?;
         let runtime = Runtime::of_user()?;
@@ -281,7 +292,8 @@ impl Plan {
                     .join(", "),
             )));
         }
-        let plan = Self {
+        let mut plan = Self {
+            mode,
             config,
             method,
             device,
@@ -290,11 +302,13 @@ impl Plan {
             examples,
             plugins,
             human,
+            reward_model_weights: 0,
             canaries,
             data,
         };
         if plan.human == Human::Feedback && plan.samples() {
-            human::check(&plan.config)?;
+            let policy = plan.source.whole_weights()?;
+            plan.reward_model_weights = human::check(&plan.config, policy)?;
         }
         Ok(plan)
     }
@@ -388,7 +402,8 @@ impl Plan {
                 .iter()
                 .map(|source| format!("data       {source}")),
         );
-        lines.extend(self.describe_tokens());
+        let (tokens, left_out) = self.describe_tokens();
+        lines.extend(tokens);
         lines.push(
             if config.warm_up.steps > 0
                 && !examples.demonstrations.is_empty()
@@ -414,7 +429,10 @@ impl Plan {
                 "{:10} {} responses to each of {} prompts a step (of {}), rewarded by {}",
                 method.name(),
                 config.rollout.samples_per_prompt,
-                config.rollout.prompts_per_step,
+                config
+                    .rollout
+                    .prompts_per_step
+                    .min(examples.train_tasks.len()),
                 examples.train_tasks.len(),
                 self.describe_reward()
             ),
@@ -431,8 +449,9 @@ impl Plan {
             ),
         });
         lines.extend(self.canaries.describe().filter(|_| self.samples()));
-        lines.push(self.describe_steps());
-        lines.push(self.describe_time());
+        let steps = self.steps(left_out);
+        lines.push(steps.describe());
+        lines.push(self.describe_time(&steps));
         lines.push(self.describe_evaluation());
         lines.extend(self.plugins.pins.iter().map(|pin| {
             let mut line = format!("plugin     {} {} {}", pin.name, pin.kind, pin.path);
@@ -502,11 +521,9 @@ impl Plan {
     }
 
     fn sampled_prompts(&self) -> usize {
-        let all = self.examples.train_tasks.len();
-        match self.config.preferences.prompts_max {
-            0 => all,
-            max => all.min(max),
-        }
+        self.config
+            .preferences
+            .prompts(self.examples.train_tasks.len())
     }
 
     /// Does the work. Everything is left in the run's folder.
@@ -602,6 +619,7 @@ impl Plan {
         Manifest {
             rlhf: env!("CARGO_PKG_VERSION"),
             wasmtime: plugin::engine::VERSION,
+            mode: self.mode,
             seed: self.config.seed,
             command: std::env::args().collect(),
             machine: Machine {

@@ -63,6 +63,16 @@ impl Source {
         crate::models::count_weights(config, lora).map_err(|error| Error::Input(error.to_string()))
     }
 
+    /// The same without adapters that the settings ask for.
+    ///
+    /// # Errors
+    /// The folder's configuration is none of a model that can be trained.
+    pub fn whole_weights(&self) -> Result<usize, Error> {
+        let counted = crate::models::count_weights(self.config()?, None);
+        let (all, _) = counted.map_err(|error| Error::Input(error.to_string()))?;
+        Ok(all)
+    }
+
     /// # Errors
     /// No such builtin model, folder or hub name.
     pub fn of(name: &str) -> Result<Self, Error> {

@@ -1,13 +1,16 @@
 //! What a plan says beyond names and counts: token lengths, what is cut, files, steps.
 
+use super::steps::Steps;
 use super::{Error, Method, Plan, Source};
 use crate::tokenizer::Tokenizer;
 use crate::tracking::pace;
-use crate::trainer;
 
 /// Examples that are tokenised for the lengths at most: enough for percentiles, and seconds of
 /// work. Of more, every so-many-th is taken.
 const SAMPLED_MAX: usize = 4096;
+
+/// What DPO learns from, in words.
+const PREFERENCES: &str = "preferences";
 
 /// Token counts of examples, each of a prompt and its longest response.
 struct Lengths {
@@ -100,13 +103,14 @@ fn percentiles(lengths: &[usize]) -> String {
 }
 
 impl Plan {
-    /// Lines about lengths: those of what is trained on, and what is cut off.
-    pub(super) fn describe_tokens(&self) -> Vec<String> {
-        self.tokens()
-            .unwrap_or_else(|error| vec![format!("tokens     unknown: {error}")])
+    /// Lines about lengths: those of what is trained on, and what is cut off; and how many of the
+    /// training's examples are left out, where all of them were looked at.
+    pub(super) fn describe_tokens(&self) -> (Vec<String>, Option<usize>) {
+        let unknown = |error| (vec![format!("tokens     unknown: {error}")], None);
+        self.tokens().unwrap_or_else(unknown)
     }
 
-    fn tokens(&self) -> Result<Vec<String>, Error> {
+    fn tokens(&self) -> Result<(Vec<String>, Option<usize>), Error> {
         let tokenizer = self.source.tokenizer()?;
         let examples = &self.examples;
         let max_length = self.config.training.max_length;
@@ -123,10 +127,12 @@ impl Plan {
             let pairs = pairs
                 .iter()
                 .map(|pair| (pair.prompt.as_str(), vec![&*pair.chosen, &*pair.rejected]));
-            trained.push(("preferences", Lengths::of(&tokenizer, pairs)?));
+            trained.push((PREFERENCES, Lengths::of(&tokenizer, pairs)?));
         }
         let mut lines = Vec::new();
         let mut cuts = Vec::new();
+        // Prompts make room for their responses, and none is left out.
+        let mut left_out = Some(0);
         for (what, lengths) in &trained {
             lines.push(format!("tokens     {}", lengths.describe(what)));
             let Cut {
@@ -135,6 +141,9 @@ impl Plan {
                 out,
             } = lengths.cut(max_length);
             let of = lengths.prompts.len();
+            if (self.method == Method::Dpo) == (*what == PREFERENCES) {
+                left_out = (of == lengths.all).then_some(out);
+            }
             if beginnings > 0 {
                 cuts.push(format!(
                     "{beginnings} of {of} {what} lose the beginning of their prompt"
@@ -165,7 +174,7 @@ impl Plan {
             };
             lines.push(format!("cut        at {max_length} tokens: {cuts}"));
         }
-        Ok(lines)
+        Ok((lines, left_out))
     }
 
     /// The files of the model, where it has any.
@@ -209,10 +218,15 @@ impl Plan {
     }
 
     /// When it is known how long that takes.
-    pub(super) fn describe_time(&self) -> String {
+    pub(super) fn describe_time(&self, steps: &Steps) -> String {
         // The first step is not measured: it is slower than the others.
-        let steps = pace::MEASURED + 1;
-        format!("time       known after {steps} steps, which are measured: the run tells it then")
+        let measured = pace::MEASURED + 1;
+        match steps.count > measured {
+            true => format!(
+                "time       known after {measured} steps, which are measured: the run tells it then"
+            ),
+            false => format!("time       not estimated: that needs more than {measured} steps"),
+        }
     }
 
     /// What is judged, and when.
@@ -226,41 +240,6 @@ impl Plan {
             (None, None) => String::new(),
         };
         format!("evaluation {tasks} held-out tasks, before and after the training{middle}")
-    }
-
-    /// How many steps the training takes, as far as that is known before.
-    pub(super) fn describe_steps(&self) -> String {
-        let training = &self.config.training;
-        let per_step = training.batch_size * training.gradient_accumulation_steps;
-        let (examples, per_step, what, at_most) = match (self.method, &self.examples.preferences) {
-            (Method::Sft, _) if self.config.warm_up.steps > 0 => {
-                let steps = self.config.warm_up.steps;
-                return format!(
-                    "steps      {steps} of {} demonstrations",
-                    self.config.warm_up.batch_size
-                );
-            }
-            (Method::Sft, _) => {
-                let count = self.examples.demonstrations.len();
-                (count, per_step, "demonstrations", "")
-            }
-            (Method::Dpo, Some((pairs, _))) => (pairs.len(), per_step, "pairs", ""),
-            // Each prompt gives one pair, or none where its responses are equally good.
-            (Method::Dpo, None) => (self.sampled_prompts(), per_step, "pairs", "at most "),
-            (Method::Ppo | Method::Grpo | Method::Rloo, _) => (
-                self.examples.train_tasks.len(),
-                self.config.rollout.prompts_per_step,
-                "prompts",
-                "",
-            ),
-        };
-        let steps = trainer::steps(examples, per_step, training);
-        let why = match training.steps as u64 {
-            0 => format!("{} epochs", training.epochs),
-            _ if steps == training.steps as u64 => "--steps".to_owned(),
-            _ => format!("{} epochs end before --steps", training.epochs),
-        };
-        format!("steps      {at_most}{steps} of {per_step} {what} ({why})")
     }
 }
 

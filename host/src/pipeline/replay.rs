@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::completions::{Judged, task_of};
 use super::plugins::{Rankable, TESTS};
 use super::samples::{Judging, measure};
-use super::{Error, Plugins, human, reward_model};
-use crate::config::Config;
+use super::{Error, Plugins, human, reward_model, steps};
+use crate::config::{Config, Method};
 use crate::plugin::reward_shaper::Rollout;
 use crate::plugin::{Runtime, Sample, Spec};
 use crate::report::run::{self, text};
@@ -109,6 +109,7 @@ pub fn replay(folder: &Path, selection: &Selection) -> Result<Outcome, Error> {
             config: &config,
             plugins: &plugins,
             reward_model: false,
+            steps_total: steps_total(folder, &config)?,
         },
         model,
         tasks: tasks(folder)?,
@@ -366,6 +367,22 @@ fn is_adapter(folder: &Path, name: &str) -> Result<bool, Error> {
     let manifest = manifest(folder)?;
     let mut pins = manifest["plugins"].as_array().into_iter().flatten();
     Ok(pins.any(|pin| pin["name"] == name && pin["kind"] == "data-adapter"))
+}
+
+/// Steps of the run's training, as its shapers were told.
+fn steps_total(folder: &Path, config: &Config) -> Result<u64, Error> {
+    let Some(method) = config.training.method else {
+        return Ok(0);
+    };
+    let mut prompts = 0;
+    run::rows(&folder.join("tasks.jsonl"), |row| {
+        prompts += usize::from(row["split"] == "train");
+    })?;
+    let examples = match method {
+        Method::Dpo => config.preferences.prompts(prompts),
+        _ => prompts,
+    };
+    Ok(steps::count(config, method, examples))
 }
 
 fn tasks(folder: &Path) -> Result<Tasks, Error> {

@@ -103,6 +103,17 @@ impl Feedback {
         Ok(self.divide(&held_out))
     }
 
+    /// Examples that a training on it has, before those without a token are left out.
+    pub fn trained_on(&self, config: &Config) -> usize {
+        let held = self.hold_out(config.data.eval_fraction, config.seed);
+        let train = held.as_ref().map_or(self, |(train, _)| train);
+        let of_file = |file: &Vec<(Rating, f64)>| {
+            let ratings: Vec<Rating> = file.iter().map(|(rating, _)| rating.clone()).collect();
+            ratings.len() + feedback::implied_comparisons(&ratings).len()
+        };
+        train.pairs.len() + train.ratings.iter().map(of_file).sum::<usize>()
+    }
+
     fn divide(&self, held_out: &[String]) -> (Self, Self) {
         let held: std::collections::HashSet<&str> = held_out.iter().map(String::as_str).collect();
         (

@@ -274,6 +274,8 @@ pub(super) struct Judging<'a> {
     pub config: &'a Config,
     pub plugins: &'a Plugins,
     pub reward_model: bool,
+    /// Of the training, as shapers are told.
+    pub steps_total: u64,
 }
 
 impl Plan {
@@ -282,6 +284,7 @@ impl Plan {
             config: &self.config,
             plugins: &self.plugins,
             reward_model: self.has_reward_model(),
+            steps_total: self.steps_max(),
         }
     }
 }
@@ -331,7 +334,7 @@ impl<'a> Judging<'a> {
         let targets = self.config.evaluation.targets();
         let context = Context {
             step,
-            steps_total: self.config.training.steps as u64,
+            steps_total: self.steps_total,
             response_tokens_max: u32::try_from(self.config.generation.max_new_tokens)
                 .unwrap_or(u32::MAX),
             targets: targets

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::config::Mode;
 use crate::plugin::{Component, Limits, OnFailure, Spec, grants};
 
 /// Versions, hashes, machine and times of a run.
@@ -10,6 +11,9 @@ pub struct Manifest {
     pub rlhf: &'static str,
     /// Version of the WebAssembly engine.
     pub wasmtime: &'static str,
+    /// What the run was begun with; left out where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     pub seed: u64,
     /// The command line as it was given.
     pub command: Vec<String>,

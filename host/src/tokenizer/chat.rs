@@ -10,6 +10,8 @@ use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
+use crate::calendar;
+
 /// Instructions that a template may run; a conversation of a thousand turns takes a hundredth.
 const FUEL: u64 = 10_000_000;
 
@@ -160,19 +162,7 @@ fn strftime(format: &str, seconds: u64) -> String {
     ];
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (hour, minute) = (second / 3600, second / 60 % 60);
-    // Civil date of a day number (Hinnant 2013, "chrono-compatible low-level date algorithms").
-    let z = days + 719_468;
-    let (era, of_era) = (z / 146_097, z % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year + 400 * era + u64::from(month <= 2);
+    let (year, month, day) = calendar::date(days);
     let (month_name, day_name) = (MONTHS[month as usize - 1], DAYS[(days % 7) as usize]);
     let mut out = String::new();
     let mut symbols = format.chars();

@@ -151,9 +151,15 @@ impl Tracker for Shared {
 }
 
 /// The tag of a number in a file that holds all stages of a run: the stage that the run is about,
-/// and evaluations, have no name before their tags; the steps of others begin at 1 as well.
+/// and evaluations, have no name before their tags; the steps of others begin at 1 as well. Before
+/// and after the warm-up there is the same step, 0: the evaluation before is the warm-up's.
 fn stage_tag(main: &str, stage: &str, tag: &str) -> String {
-    if stage == main || stage.is_empty() || stage.starts_with("evaluate ") {
+    let stage = match stage.strip_prefix("evaluate ") {
+        Some("before warm-up") => "warm-up",
+        Some(_) => main,
+        None => stage,
+    };
+    if stage == main || stage.is_empty() {
         return tag.to_owned();
     }
     format!("{}/{tag}", stage.replace(' ', "_"))

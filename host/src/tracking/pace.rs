@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::Tracker;
+use crate::calendar;
 use crate::config::Evaluation;
 
 /// Steps behind the estimate. Chosen: few enough to be early, and more than one, since responses
@@ -253,25 +254,12 @@ pub fn since_epoch() -> Duration {
 fn utc(since_epoch: Duration) -> String {
     let seconds = since_epoch.as_secs();
     let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
-    let (year, month, day) = date(days);
+    let (year, month, day) = calendar::date(days);
     format!(
         "{year:04}-{month:02}-{day:02} {:02}:{:02} UTC",
         minutes / 60,
         minutes % 60
     )
-}
-
-/// Year, month and day of a day counted from 1970-01-01: Howard Hinnant's `civil_from_days`,
-/// <https://howardhinnant.github.io/date_algorithms.html>.
-fn date(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let (era, of_era) = (z / 146_097, z % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year + era * 400 + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
@@ -344,9 +332,6 @@ mod tests {
             "ppo: 2.0 s a step; 100 steps and an evaluation are left, about 3 min 30 s: done at 05:04 UTC"
         );
         assert_eq!(utc(now), "2026-11-26 05:01 UTC");
-        assert_eq!(date(59), (1970, 3, 1));
-        assert_eq!(date(11_016), (2000, 2, 29));
-        assert_eq!(date(19_722), (2023, 12, 31));
     }
 
     #[test]

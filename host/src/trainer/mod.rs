@@ -453,7 +453,7 @@ fn held_out_number<T: Task>(
             .find_map(|(tag, number)| (tag.strip_prefix("eval/") == wanted).then_some(*number));
     }
     if is_due || (wanted.is_some() && !own) {
-        let judged = run.judge(T::NAME, T::policy(model), step, wanted)?;
+        let judged = run.judge(T::NAME, T::policy(model), plan, step, wanted)?;
         number = number.or(judged);
     }
     Ok(number)
@@ -466,11 +466,14 @@ impl Run<'_> {
         step < plan.steps && every.is_some_and(|every| step.is_multiple_of(every))
     }
 
-    /// Asks whoever judges the policy, and logs the answers; that with the `wanted` name.
+    /// Asks whoever judges the policy, and logs the answers; that with the `wanted` name. Those
+    /// after the last step are logged by whoever trains: by then the weights may be the best
+    /// checkpoint's.
     fn judge(
         &mut self,
         trainer: &'static str,
         policy: Option<&dyn CausalLm>,
+        plan: &Plan,
         step: u64,
         wanted: Option<&str>,
     ) -> Result<Option<f64>, Error> {
@@ -499,7 +502,7 @@ impl Run<'_> {
             }
         }
         let values: Vec<(&str, f64)> = values.iter().map(|(t, v)| (t.as_str(), *v)).collect();
-        if !values.is_empty() {
+        if !values.is_empty() && step < plan.steps {
             self.tracker.log(step, &values);
         }
         Ok(number)

@@ -28,14 +28,21 @@ pub fn target_dir() -> Result<&'static Path> {
     if let Some(target) = TARGET.get() {
         return Ok(target);
     }
+    let metadata = metadata(&["--no-deps", "--offline"])?;
+    let target = metadata["target_directory"]
+        .as_str()
+        .context("cargo metadata: expected `target_directory`, found none")?;
+    Ok(TARGET.get_or_init(|| target.into()))
+}
+
+/// What `cargo metadata` says of the workspace, asked with these arguments.
+///
+/// # Errors
+/// It fails: the workspace's manifests are broken, or packages are missing and there is no network.
+pub fn metadata(arguments: &[&str]) -> Result<Value> {
     let output = cargo()
-        .args([
-            "metadata",
-            "--no-deps",
-            "--offline",
-            "--format-version",
-            "1",
-        ])
+        .args(["metadata", "--format-version", "1"])
+        .args(arguments)
         .output()
         .context("cargo metadata")?;
     if !output.status.success() {
@@ -44,11 +51,7 @@ pub fn target_dir() -> Result<&'static Path> {
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .context("cargo metadata: expected `target_directory`, found none")?;
-    Ok(TARGET.get_or_init(|| target.into()))
+    serde_json::from_slice(&output.stdout).context("cargo metadata")
 }
 
 /// What a build leaves in the environment of the programs it starts. Passed on

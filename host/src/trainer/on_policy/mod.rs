@@ -314,7 +314,10 @@ pub(super) fn train<E: Environment>(
         let wanted = keeper.wants_held_out();
         let wanted = wanted.filter(|_| keeper.is_due(learner.state.step));
         let number = match wanted.is_some() || run.is_judgement_due(&plan, learner.state.step) {
-            true => run.judge(name, Some(&*learner.model), learner.state.step, wanted)?,
+            true => {
+                let policy = Some(&*learner.model as _);
+                run.judge(name, policy, &plan, learner.state.step, wanted)?
+            }
             false => None,
         };
         run.tracker.progress(learner.state.step);

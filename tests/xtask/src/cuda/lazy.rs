@@ -11,9 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
-use crate::workspace::{cargo, run};
+use crate::workspace::{metadata, run};
 
 const SOURCE: &str = include_str!("lazy.c");
 
@@ -137,23 +136,7 @@ fn functions(text: &str) -> Vec<String> {
 
 /// The folder of cudarc's sources.
 fn cudarc() -> Result<PathBuf> {
-    let output = cargo()
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--features",
-            "rlhf/cuda",
-        ])
-        .output()
-        .context("cargo metadata")?;
-    if !output.status.success() {
-        bail!(
-            "cargo metadata: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let metadata = metadata(&["--features", "rlhf/cuda"])?;
     let packages = metadata["packages"].as_array();
     let found = packages.and_then(|all| all.iter().find(|p| p["name"] == "cudarc"));
     let manifest = found.and_then(|p| p["manifest_path"].as_str());
