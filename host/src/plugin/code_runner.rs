@@ -149,10 +149,11 @@ impl CodeRunner {
         let mut instance = self.loaded.configured()?;
         let budget = Budget::for_samples(&self.loaded.limits, 1);
         self.loaded
-            .call(&mut instance, budget, |world, store| {
+            .call(&mut instance, budget, async |world, store| {
                 world
                     .rlhf_plugin_code_runner()
                     .call_check(store, language, source)
+                    .await
             })?
             .map_err(v0_1::failure)
     }
@@ -222,10 +223,11 @@ pub struct Program {
 
 impl Program {
     fn load(&mut self, language: &str, source: &str) -> Result<(), Failure> {
-        self.guest(|world, store| {
+        self.guest(async |world, store| {
             world
                 .rlhf_plugin_code_runner()
                 .call_load(store, language, source)
+                .await
         })?
         .map_err(v0_1::failure)
     }
@@ -241,23 +243,25 @@ impl Program {
 
     /// Runs the program to its end.
     pub fn run(&mut self, stdin: &[u8]) -> Execution {
-        self.execution(|world, store| world.rlhf_plugin_code_runner().call_run(store, stdin))
+        self.execution(async |world, store| {
+            world.rlhf_plugin_code_runner().call_run(store, stdin).await
+        })
     }
 
     /// Runs one test as the judge of the candidate. `finished` means that it
     /// passed; several may be judged one after another.
     pub fn judge(&mut self, language: &str, prompt: &str, test: &str) -> Execution {
-        self.execution(|world, store| {
+        self.execution(async |world, store| {
             world
                 .rlhf_plugin_code_runner()
                 .call_judge(store, language, prompt, test)
+                .await
         })
     }
 
     fn execution(
         &mut self,
-        call: impl FnOnce(&CodeRunnerPlugin, &mut Store<State>) -> wasmtime::Result<types::Outcome>
-        + Send,
+        call: impl AsyncFnOnce(&CodeRunnerPlugin, &mut Store<State>) -> wasmtime::Result<types::Outcome>,
     ) -> Execution {
         let outcome = self
             .guest(call)
@@ -277,10 +281,11 @@ impl Program {
     pub fn call(&mut self, function: &str, arguments: Vec<Value>) -> Result<Value, Outcome> {
         let arguments: Vec<_> = arguments.into_iter().map(Value::into_arena).collect();
         let returned = self
-            .guest(|world, store| {
+            .guest(async |world, store| {
                 world
                     .rlhf_plugin_code_runner()
                     .call_call(store, function, &arguments)
+                    .await
             })
             .map_err(|failure| Outcome::of(&failure))?;
         let value = returned.map_err(v0_1::outcome)?;
@@ -288,9 +293,9 @@ impl Program {
     }
 
     /// One guest call. What its instance was after a failure nobody knows, so it ends.
-    fn guest<T: Send>(
+    fn guest<T>(
         &mut self,
-        call: impl FnOnce(&CodeRunnerPlugin, &mut Store<State>) -> wasmtime::Result<T> + Send,
+        call: impl AsyncFnOnce(&CodeRunnerPlugin, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
         let mut instance = self.instance.take().ok_or_else(|| Failure::Trap {
             message: "the program's instance has ended".into(),

@@ -138,10 +138,11 @@ impl DataAdapter {
             .push(source)
             .map_err(|error| OpenError::File(std::io::Error::other(error)))?;
         self.loaded
-            .call(&mut instance, self.budget(), |world, store| {
+            .call(&mut instance, self.budget(), async |world, store| {
                 world
                     .rlhf_plugin_data_adapter()
                     .call_open(store, handle, &all)
+                    .await
             })
             .and_then(|opened| opened.map_err(v0_1::failure))
             .map_err(OpenError::Plugin)?;
@@ -211,8 +212,11 @@ impl Iterator for Rows<'_> {
         let asked = *rows_per_call;
         let rows = adapter
             .loaded
-            .call(instance, adapter.budget(), |world, store| {
-                world.rlhf_plugin_data_adapter().call_next(store, asked)
+            .call(instance, adapter.budget(), async |world, store| {
+                world
+                    .rlhf_plugin_data_adapter()
+                    .call_next(store, asked)
+                    .await
             })
             .and_then(|rows| rows.map_err(v0_1::failure))
             .and_then(|rows| {

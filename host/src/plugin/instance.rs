@@ -1,10 +1,12 @@
 //! One instance of a component: its store, its empty WASI, and guarded calls.
 
-use std::cell::Cell;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{Store, Trap};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{
     Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxView, WasiView,
@@ -12,7 +14,9 @@ use wasmtime_wasi::{
 
 use super::failure::Failure;
 use super::host::{Candidate, Granted};
-use super::limits::{HOST_TIME_PER_SAMPLE, Limiter, Limits, OUTPUT_BYTES_SHOWN, STACK_BYTES_MAX};
+use super::limits::{
+    FUEL_BETWEEN_LOOKS, HOST_TIME_PER_SAMPLE, Limiter, Limits, OUTPUT_BYTES_SHOWN,
+};
 
 /// What the host keeps for one instance.
 pub struct State {
@@ -26,8 +30,9 @@ pub struct State {
     pub granted: Granted,
     /// The program that a judge calls.
     pub candidate: Option<Box<dyn Candidate>>,
-    /// When the call in progress has taken too long.
-    deadline: Instant,
+    /// Time that the call in progress may take from its start, in nanoseconds; whoever runs the
+    /// call looks at it while the guest waits.
+    allowed: Arc<AtomicU64>,
     /// What is left of the time that host calls may take.
     host_time: Duration,
     wasi: WasiCtx,
@@ -62,7 +67,7 @@ impl State {
             log_lines_max: limits.log_lines_max,
             granted,
             candidate: None,
-            deadline: Instant::now(),
+            allowed: Arc::default(),
             host_time: Duration::ZERO,
             wasi,
             output,
@@ -78,7 +83,7 @@ impl State {
         let result = call(self);
         let free = start.elapsed().min(self.host_time);
         self.host_time -= free;
-        self.deadline += free;
+        self.allowed.fetch_add(nanoseconds(free), Ordering::Relaxed);
         result
     }
 
@@ -182,27 +187,19 @@ pub fn store(
     let mut store = Store::new(engine, State::new(plugin, limits, granted));
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.result_bytes_max);
-    // Asked at every tick, since host calls move the deadline.
-    store.epoch_deadline_callback(|store| {
-        Ok(if Instant::now() < store.data().deadline {
-            UpdateDeadline::Continue(1)
-        } else {
-            UpdateDeadline::Interrupt
-        })
-    });
+    store.fuel_async_yield_interval(Some(FUEL_BETWEEN_LOOKS))?;
     arm(&mut store, budget)?;
     Ok(store)
 }
 
 fn arm(store: &mut Store<State>, budget: Budget) -> wasmtime::Result<()> {
     store.set_fuel(budget.fuel)?;
-    store.set_epoch_deadline(1);
     let state = store.data_mut();
-    let now = Instant::now();
     let shares = u32::try_from(budget.samples.max(1)).unwrap_or(u32::MAX);
     state.host_time = HOST_TIME_PER_SAMPLE.saturating_mul(shares);
-    // A day is as good as forever, and can always be added.
-    state.deadline = now + budget.wall.min(Duration::from_secs(24 * 60 * 60));
+    // A day is as good as forever, and can always be added to.
+    let wall = budget.wall.min(Duration::from_secs(24 * 60 * 60));
+    state.allowed.store(nanoseconds(wall), Ordering::Relaxed);
     state.limiter.memory_denied = false;
     state.limiter.table_denied = false;
     state.log_lines = 0;
@@ -210,41 +207,38 @@ fn arm(store: &mut Store<State>, budget: Budget) -> wasmtime::Result<()> {
     Ok(())
 }
 
-thread_local! {
-    /// WebAssembly stack that there is room for on this thread: Rust's threads have 2 MiB.
-    static GUEST_STACK_BYTES: Cell<usize> = const { Cell::new(STACK_BYTES_MAX) };
-}
-
-/// Runs something on a thread whose guests may use this much stack: they run on the caller's.
-pub fn on_stack<T: Send>(stack_bytes: usize, run: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(stack_bytes + (1 << 20));
-        let handle = thread.spawn_scoped(scope, || {
-            GUEST_STACK_BYTES.set(stack_bytes);
-            run()
-        });
-        match handle.expect("a thread can be started").join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Calls into an instance under a budget; whatever happens there comes back as a value.
 ///
+/// The guest runs on a stack of its own and hands over each time it has used
+/// [`FUEL_BETWEEN_LOOKS`]: that is when the clock is looked at. Fuel is counted anyway, so the
+/// compiled code has one counter to keep and not two, which epochs would be.
+///
 /// # Errors
 /// Any [`Failure`] but a plugin's own error. The instance must not be used again then.
-pub fn guarded<T: Send>(
+pub fn guarded<T>(
     store: &mut Store<State>,
     limits: &Limits,
     budget: Budget,
-    call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<T> + Send,
+    call: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<T>,
 ) -> Result<T, Failure> {
     let result = arm(store, budget).and_then(|()| {
-        if limits.stack_bytes_max <= GUEST_STACK_BYTES.get() {
-            return call(store);
+        let allowed = Arc::clone(&store.data().allowed);
+        let start = Instant::now();
+        let mut call = pin!(call(store));
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            if let Poll::Ready(result) = call.as_mut().poll(&mut context) {
+                return result;
+            }
+            if nanoseconds(start.elapsed()) >= allowed.load(Ordering::Relaxed) {
+                // The call is dropped with its stack.
+                return Err(Trap::Interrupt.into());
+            }
         }
-        on_stack(limits.stack_bytes_max, || call(store))
     });
     // Handles end with the call that made them.
     store.data_mut().granted.end_call();

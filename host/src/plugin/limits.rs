@@ -53,8 +53,11 @@ pub const LOG_LINE_BYTES_MAX: usize = 1 << 10;
 pub const STATISTICS_MAX: usize = 4096;
 /// Embeddings that one call of a plugin may hold.
 pub const EMBEDDINGS_MAX: usize = 1024;
-/// How often the clock that ends overlong calls ticks.
-pub const EPOCH_TICK: Duration = Duration::from_millis(5);
+/// Fuel that a guest uses between two looks at the clock: a millisecond or two. A look takes a
+/// fraction of a microsecond.
+pub const FUEL_BETWEEN_LOOKS: u64 = 4_000_000;
+/// Stack of the host functions that a guest calls, beside the guest's own.
+pub const HOST_STACK_BYTES: usize = 1 << 20;
 
 /// What memory and tables can be set to, at most: the pool is made for them.
 pub const MEMORY_BYTES_SETTABLE: usize = (4 << 30) - (64 << 10);

@@ -185,9 +185,12 @@ impl Metric {
         self.loaded.batch(
             samples,
             self.loaded.samples_per_call(),
-            |world, store, samples| {
+            async |world, store, samples| {
                 let samples: Vec<_> = samples.iter().map(v0_1::sample).collect();
-                world.rlhf_plugin_metric().call_measure(store, &samples)
+                world
+                    .rlhf_plugin_metric()
+                    .call_measure(store, &samples)
+                    .await
             },
             |_, measured| self.check_statistics(measured.map_err(v0_1::failure)?),
         )
@@ -222,10 +225,11 @@ impl Metric {
         let timed = self.loaded.batch(
             statistics,
             ITEMS_PER_CALL_MAX,
-            |world, store, statistics| {
+            async |world, store, statistics| {
                 world
                     .rlhf_plugin_metric()
                     .call_score(store, statistics, level)
+                    .await
             },
             |_, score| v0_1::score(score.map_err(v0_1::failure)?, &self.descriptor),
         );
@@ -239,8 +243,11 @@ impl Metric {
     pub fn score_whole(&self, samples: &[Sample]) -> Result<Score, Failure> {
         let raw: Vec<_> = samples.iter().map(v0_1::sample).collect();
         let budget = Budget::for_samples(&self.loaded.limits, samples.len());
-        let score = self.loaded.reuse(budget, |world, store| {
-            world.rlhf_plugin_metric().call_score_corpus(store, &raw)
+        let score = self.loaded.reuse(budget, async |world, store| {
+            world
+                .rlhf_plugin_metric()
+                .call_score_corpus(store, &raw)
+                .await
         })?;
         v0_1::score(score.map_err(v0_1::failure)?, &self.descriptor)
     }

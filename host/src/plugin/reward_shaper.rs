@@ -160,11 +160,12 @@ impl RewardShaper {
         self.loaded.batch(
             rollouts,
             self.loaded.samples_per_call(),
-            |world, store, rollouts| {
+            async |world, store, rollouts| {
                 let raw: Vec<_> = rollouts.iter().map(v0_1::rollout).collect();
                 world
                     .rlhf_plugin_reward_shaper()
                     .call_shape(store, &raw, &context)
+                    .await
             },
             |rollout, reward| {
                 let reward = reward.map_err(v0_1::failure)?;

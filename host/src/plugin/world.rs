@@ -35,16 +35,16 @@ pub(super) trait World: Sized + Send + Sync + 'static {
 
     fn prepare(pre: InstancePre<State>) -> wasmtime::Result<Self::Pre>;
 
-    fn instantiate(pre: &Self::Pre, store: &mut Store<State>) -> wasmtime::Result<Self>;
+    async fn instantiate(pre: &Self::Pre, store: &mut Store<State>) -> wasmtime::Result<Self>;
 
     /// What it says about itself; the inner error: what it says can't be.
-    fn describe(
+    async fn describe(
         &self,
         store: &mut Store<State>,
     ) -> wasmtime::Result<Result<Self::Descriptor, Failure>>;
 
     /// Options as one JSON object. Data adapters get theirs when they open a source.
-    fn configure(
+    async fn configure(
         &self,
         store: &mut Store<State>,
         options: &str,
@@ -116,7 +116,6 @@ impl<W: World> Loaded<W> {
         let mut grants = grants::first_party(&component);
         grants.extend(spec.grants.iter().cloned());
         let granted = grants::check(&component, &grants, services)?;
-        component.runtime.tick();
         let (engine, compiled) = component.for_stack(spec.limits.stack_bytes_max)?;
         // One line so far; a second one would choose its bindings here.
         let Line::V0_1 = component.line;
@@ -183,7 +182,9 @@ impl<W: World> Loaded<W> {
 
     fn describe(&self, instance: &mut Instance<W>) -> Result<W::Descriptor, Failure> {
         let budget = Budget::for_call(&self.limits);
-        self.call(instance, budget, |world, store| world.describe(store))?
+        self.call(instance, budget, async |world, store| {
+            world.describe(store).await
+        })?
     }
 
     /// What a new instance that has no options yet says about itself.
@@ -234,8 +235,8 @@ impl<W: World> Loaded<W> {
             budget,
         )
         .map_err(|error| Failure::of_host(&error))?;
-        let world = guarded(&mut store, &self.limits, budget, |store| {
-            W::instantiate(&self.pre, store)
+        let world = guarded(&mut store, &self.limits, budget, async |store| {
+            W::instantiate(&self.pre, store).await
         })?;
         Ok(Instance { store, world })
     }
@@ -243,8 +244,8 @@ impl<W: World> Loaded<W> {
     /// Gives an instance the plugin's options.
     fn configure(&self, instance: &mut Instance<W>) -> Result<(), Failure> {
         let budget = Budget::for_call(&self.limits);
-        self.call(instance, budget, |world, store| {
-            world.configure(store, &self.options)
+        self.call(instance, budget, async |world, store| {
+            world.configure(store, &self.options).await
         })?
         .map_err(v0_1::failure)
     }
@@ -257,16 +258,18 @@ impl<W: World> Loaded<W> {
     }
 
     /// One guest call under a budget. After a failure the instance must not be used again.
-    pub fn call<T: Send>(
+    pub fn call<T>(
         &self,
         instance: &mut Instance<W>,
         budget: Budget,
-        call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<T> + Send,
+        call: impl AsyncFnOnce(&W, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
         let Instance { store, world } = instance;
         store.data_mut().granted.of_corpus = self.frequencies().clone();
         let start = Instant::now();
-        let result = guarded(store, &self.limits, budget, |store| call(world, store));
+        let result = guarded(store, &self.limits, budget, async |store| {
+            call(world, store).await
+        });
         let taken = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.usage.calls.fetch_add(1, Ordering::Relaxed);
         self.usage.nanoseconds.fetch_add(taken, Ordering::Relaxed);
@@ -280,10 +283,10 @@ impl<W: World> Loaded<W> {
 
     /// One guest call in an idle instance, and in a new one if there is none or
     /// it fails there. An instance waits for more work only if its call ended well.
-    pub fn reuse<T: Send>(
+    pub fn reuse<T>(
         &self,
         budget: Budget,
-        call: impl Fn(&W, &mut Store<State>) -> wasmtime::Result<T> + Send + Sync,
+        call: impl AsyncFn(&W, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
         let idle = self.take_idle();
         if let Some(instance) = idle
@@ -302,10 +305,10 @@ impl<W: World> Loaded<W> {
     }
 
     /// One guest call in whatever instance there is, for callers that try again themselves.
-    fn once<T: Send>(
+    fn once<T>(
         &self,
         budget: Budget,
-        call: impl Fn(&W, &mut Store<State>) -> wasmtime::Result<T> + Send + Sync,
+        call: impl AsyncFn(&W, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
         let idle = self.take_idle();
         let instance = match idle {
@@ -315,11 +318,11 @@ impl<W: World> Loaded<W> {
         self.call_and_keep(instance, budget, call)
     }
 
-    fn call_and_keep<T: Send>(
+    fn call_and_keep<T>(
         &self,
         mut instance: Instance<W>,
         budget: Budget,
-        call: impl Fn(&W, &mut Store<State>) -> wasmtime::Result<T> + Send + Sync,
+        call: impl AsyncFn(&W, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
         let result = self.call(&mut instance, budget, call)?;
         self.keep(instance);
@@ -367,12 +370,12 @@ impl<W: World> Loaded<W> {
     /// which none is out of a limit or trapped but in a fresh instance.
     ///
     /// `finish` checks what the guest gave for an item, in the worker as well.
-    pub fn batch<I: Sync, O: Send, R: Send>(
+    pub fn batch<I: Sync, O, R: Send>(
         &self,
         items: &[I],
         items_max: usize,
-        call: impl Fn(&W, &mut Store<State>, &[I]) -> wasmtime::Result<Vec<O>> + Send + Sync,
-        finish: impl Fn(&I, O) -> Result<R, Failure> + Send + Sync,
+        call: impl AsyncFn(&W, &mut Store<State>, &[I]) -> wasmtime::Result<Vec<O>> + Sync,
+        finish: impl Fn(&I, O) -> Result<R, Failure> + Sync,
     ) -> Vec<Timed<R>> {
         let workers = self.component.runtime.workers();
         let chunk = items.len().div_ceil(workers * 4).clamp(1, items_max);
@@ -408,18 +411,15 @@ impl<W: World> Loaded<W> {
             .collect()
     }
 
-    fn chunk<I, O: Send, R>(
+    fn chunk<I, O, R>(
         &self,
         items: &[I],
-        call: &(impl Fn(&W, &mut Store<State>, &[I]) -> wasmtime::Result<Vec<O>> + Send + Sync),
+        call: &impl AsyncFn(&W, &mut Store<State>, &[I]) -> wasmtime::Result<Vec<O>>,
         finish: &impl Fn(&I, O) -> Result<R, Failure>,
-    ) -> Vec<Timed<R>>
-    where
-        I: Sync,
-    {
+    ) -> Vec<Timed<R>> {
         let start = Instant::now();
         let budget = Budget::for_batch(&self.limits, items.len());
-        let call_with = |world: &W, store: &mut Store<State>| call(world, store, items);
+        let call_with = async |world: &W, store: &mut Store<State>| call(world, store, items).await;
         let results = match items.len() {
             1 => self.reuse(budget, call_with),
             _ => self.once(budget, call_with),

@@ -8,23 +8,17 @@ use super::wire::{self, Hello, Ready, Reply, Request};
 use super::{Error, confinement};
 use crate::plugin::code_runner::Outcome;
 use crate::plugin::host::sandbox::Refusal;
-use crate::plugin::instance::on_stack;
 use crate::plugin::{CodeRunner, Component, Runtime, Services};
 
 /// Serves requests from `input` until it ends.
 ///
 /// # Errors
 /// The run that started it speaks another version, or a runner can't be loaded.
-pub fn serve(input: impl Read + Send + 'static, output: impl Write + Send) -> Result<(), Error> {
+pub fn serve(input: impl Read + Send + 'static, output: impl Write) -> Result<(), Error> {
     let mut input = BufReader::new(input);
     let mut output = BufWriter::new(output);
     let hello: Hello = wire::receive(&mut input).map_err(Error::Pipe)?;
     let runtime = Runtime::of_worker();
-    let stacks = hello
-        .runners
-        .iter()
-        .map(|runner| runner.limits.stack_bytes_max);
-    let stack_bytes = stacks.max().unwrap_or_default();
     // The last files that this process opens; what follows runs code that others wrote.
     let components: Vec<Component> = hello
         .runners
@@ -35,16 +29,14 @@ pub fn serve(input: impl Read + Send + 'static, output: impl Write + Send) -> Re
         })
         .collect::<Result<_, _>>()?;
     let confinement = confinement::confine();
-    on_stack(stack_bytes, move || {
-        let mut runners = Vec::with_capacity(components.len());
-        for (component, runner) in components.into_iter().zip(&hello.runners) {
-            let spec = runner.spec();
-            let runner = CodeRunner::of(component, &spec, &Services::default())?;
-            runners.push(runner.prepared());
-        }
-        wire::send(&mut output, &Ready { confinement }).map_err(Error::Pipe)?;
-        work(&runners, requests(input), &mut output)
-    })
+    let mut runners = Vec::with_capacity(components.len());
+    for (component, runner) in components.into_iter().zip(&hello.runners) {
+        let spec = runner.spec();
+        let runner = CodeRunner::of(component, &spec, &Services::default())?;
+        runners.push(runner.prepared());
+    }
+    wire::send(&mut output, &Ready { confinement }).map_err(Error::Pipe)?;
+    work(&runners, requests(input), &mut output)
 }
 
 /// Requests as they come. Where the run goes away, so does this process, whatever it is doing.

@@ -17,6 +17,7 @@ pub mod metric_plugin {
         path: "../wit/0.1.0",
         world: "metric-plugin",
         imports: { default: trappable },
+        exports: { default: async },
         with: {
             "rlhf:plugin/encoder.embeddings": crate::plugin::host::encoder::Embeddings,
         },
@@ -28,6 +29,7 @@ pub mod reward_shaper_plugin {
         path: "../wit/0.1.0",
         world: "reward-shaper-plugin",
         imports: { default: trappable },
+        exports: { default: async },
         with: {
             "rlhf:plugin/types": super::metric_plugin::rlhf::plugin::types,
             "rlhf:plugin/log": super::metric_plugin::rlhf::plugin::log,
@@ -42,6 +44,7 @@ pub mod data_adapter_plugin {
         path: "../wit/0.1.0",
         world: "data-adapter-plugin",
         imports: { default: trappable },
+        exports: { default: async },
         with: {
             "rlhf:plugin/types": super::metric_plugin::rlhf::plugin::types,
             "rlhf:plugin/log": super::metric_plugin::rlhf::plugin::log,
@@ -55,6 +58,7 @@ pub mod code_runner_plugin {
         path: "../wit/0.1.0",
         world: "code-runner-plugin",
         imports: { default: trappable },
+        exports: { default: async },
         with: {
             "rlhf:plugin/types": super::metric_plugin::rlhf::plugin::types,
             "rlhf:plugin/log": super::metric_plugin::rlhf::plugin::log,
@@ -96,18 +100,21 @@ macro_rules! world {
                 <$pre>::new(pre)
             }
 
-            fn instantiate(pre: &Self::Pre, store: &mut Store<State>) -> wasmtime::Result<Self> {
-                pre.instantiate(store)
+            async fn instantiate(
+                pre: &Self::Pre,
+                store: &mut Store<State>,
+            ) -> wasmtime::Result<Self> {
+                pre.instantiate_async(store).await
             }
 
-            fn describe(
+            async fn describe(
                 &self,
                 store: &mut Store<State>,
             ) -> wasmtime::Result<Result<Self::Descriptor, Failure>> {
-                Ok($descriptor(self.$interface().call_describe(store)?))
+                Ok($descriptor(self.$interface().call_describe(store).await?))
             }
 
-            fn configure(
+            async fn configure(
                 &self,
                 $store: &mut Store<State>,
                 $options: &str,
@@ -126,7 +133,10 @@ world!(
     rlhf_plugin_metric,
     metric_descriptor -> Descriptor,
     [log, encoder, sandbox],
-    |world, store, options| world.rlhf_plugin_metric().call_configure(store, options)
+    |world, store, options| world
+        .rlhf_plugin_metric()
+        .call_configure(store, options)
+        .await
 );
 world!(
     RewardShaperPlugin,
@@ -138,6 +148,7 @@ world!(
     |world, store, options| world
         .rlhf_plugin_reward_shaper()
         .call_configure(store, options)
+        .await
 );
 world!(
     DataAdapterPlugin,
@@ -158,6 +169,7 @@ world!(
     |world, store, options| world
         .rlhf_plugin_code_runner()
         .call_configure(store, options)
+        .await
 );
 
 /// The sample as a component sees it.
