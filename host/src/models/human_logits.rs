@@ -143,8 +143,7 @@ impl HumanLogits {
         said: &[Said],
         pass: &Pass,
     ) -> Result<Tensor> {
-        self.output.accumulate(d, &kept.used, pass)?;
-        let d_used = rows(&self.output.input_gradient(None, d, pass)?)?;
+        let d_used = rows(&self.output.backward(None, d, Some(&kept.used), pass)?)?;
         let mut d_logits = Vec::with_capacity(said.len() * self.count());
         for (at, predicted) in kept.predicted.iter().enumerate() {
             let mut row = vec![0.0; predicted.len()];
@@ -163,13 +162,14 @@ impl HumanLogits {
         }
         let shape = (said.len(), self.count());
         let d_logits = Tensor::from_vec(d_logits, shape, d.device())?.to_dtype(d.dtype())?;
-        self.prediction.accumulate(&d_logits, &kept.h, pass)?;
-        match self.joint {
-            true => self
+        if self.joint {
+            let base = Some(d.copy()?);
+            return self
                 .prediction
-                .input_gradient(Some(d.copy()?), &d_logits, pass),
-            false => Ok(d.clone()),
+                .backward(base, &d_logits, Some(&kept.h), pass);
         }
+        self.prediction.accumulate(&d_logits, &kept.h, None, pass)?;
+        Ok(d.clone())
     }
 
     /// Weights in a fixed order: W, U.

@@ -9,8 +9,8 @@ use super::spec::{Role, WeightSource};
 use super::{Parameter, Pass};
 use crate::ops::bias::{add_bias, bias_gradient};
 use crate::ops::matmul::{
-    linear, linear_add, linear_input_gradient, linear_transposed, linear_transposed_add,
-    linear_weight_gradient,
+    linear, linear_add, linear_input_gradient, linear_sum, linear_sum_input_gradient,
+    linear_transposed, linear_transposed_add, linear_weight_gradient,
 };
 use crate::ops::rounded::Rounded;
 
@@ -66,28 +66,43 @@ impl Linear {
 
     /// The layer's output for `x` `[T, inputs]`, both in the pass's type.
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        if let Some(w) = self.rounded(pass) {
-            return self.finish(w.linear(x)?, x, pass);
-        }
-        let w = self.weight(pass)?;
-        let y = match self.transposed {
-            true => linear_transposed(x, &w)?,
-            false => linear(x, &w)?,
-        };
-        self.finish(y, x, pass)
+        self.output(None, x, pass)
     }
 
     /// `base` plus the layer's output, in the type of `base`.
     pub fn forward_add(&self, base: Tensor, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        if let Some(w) = self.rounded(pass) {
-            return self.finish(w.linear_add(base, x)?, x, pass);
+        self.output(Some(base), x, pass)
+    }
+
+    fn output(&self, base: Option<Tensor>, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let adapter = self.adapter.as_ref().filter(|a| a.active(pass));
+        let rounded = self.rounded(pass);
+        if let (None, false, Some(adapter)) = (rounded, self.transposed, adapter) {
+            let (w, low, b) = (
+                self.weight(pass)?,
+                adapter.low(x, pass)?,
+                adapter.outer(pass)?,
+            );
+            return self.add_bias(linear_sum(base, [x, &w], [&low, &b])?);
         }
-        let w = self.weight(pass)?;
-        let y = match self.transposed {
-            true => linear_transposed_add(base, x, &w)?,
-            false => linear_add(base, x, &w)?,
+        let y = match (rounded, base) {
+            (Some(w), Some(base)) => w.linear_add(base, x)?,
+            (Some(w), None) => w.linear(x)?,
+            (None, base) => {
+                let w = self.weight(pass)?;
+                match (self.transposed, base) {
+                    (true, Some(base)) => linear_transposed_add(base, x, &w)?,
+                    (true, None) => linear_transposed(x, &w)?,
+                    (false, Some(base)) => linear_add(base, x, &w)?,
+                    (false, None) => linear(x, &w)?,
+                }
+            }
         };
-        self.finish(y, x, pass)
+        let y = self.add_bias(y)?;
+        match adapter {
+            Some(adapter) => adapter.forward_add(y, x, pass),
+            None => Ok(y),
+        }
     }
 
     /// The weight in the pass's type.
@@ -103,22 +118,25 @@ impl Linear {
         pass.rounded?.get(&self.weight.name)
     }
 
-    fn finish(&self, y: Tensor, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let y = match &self.bias {
+    fn add_bias(&self, y: Tensor) -> Result<Tensor> {
+        match &self.bias {
             Some(bias) => {
                 let bias = bias.cast(y.dtype())?;
-                add_bias(y, &bias)?
+                add_bias(y, &bias)
             }
-            None => y,
-        };
-        match self.adapter.as_ref().filter(|a| a.active(pass)) {
-            Some(adapter) => adapter.forward_add(y, x, pass),
             None => Ok(y),
         }
     }
 
-    /// Adds the gradients of what is trained here: `x` is the forward's, `dy` its output's gradient.
-    pub fn accumulate(&mut self, dy: &Tensor, x: &Tensor, pass: &Pass) -> Result<()> {
+    /// Adds the gradients of what is trained here: `x` is the forward's, `dy` its output's
+    /// gradient, and `d_low` what the layer's adapter, where one takes part, makes of that.
+    pub fn accumulate(
+        &mut self,
+        dy: &Tensor,
+        x: &Tensor,
+        d_low: Option<&Tensor>,
+        pass: &Pass,
+    ) -> Result<()> {
         if let Some(gradient) = &mut self.weight.gradient {
             match self.transposed {
                 true => linear_weight_gradient(gradient, x, dy)?,
@@ -128,13 +146,13 @@ impl Linear {
         if let Some(gradient) = self.bias.as_mut().and_then(|b| b.gradient.as_mut()) {
             bias_gradient(gradient, dy)?;
         }
-        match self.adapter.as_mut().filter(|a| a.active(pass)) {
-            Some(adapter) => adapter.accumulate(dy, x, pass),
-            None => Ok(()),
+        match (&mut self.adapter, d_low) {
+            (Some(adapter), Some(d_low)) => adapter.accumulate(dy, d_low, x, pass),
+            _ => Ok(()),
         }
     }
 
-    /// Whether [`Linear::accumulate`] has anything to do: otherwise its `x` need not be made.
+    /// Whether there are gradients to add: otherwise [`Linear::backward`] needs no `x`.
     pub fn trains(&self) -> bool {
         let has = |p: &Parameter| p.gradient.is_some();
         has(&self.weight)
@@ -145,16 +163,35 @@ impl Linear {
                 .is_some_and(|a| a.parameters().into_iter().any(has))
     }
 
-    /// `base` plus the gradient of the layer's input.
-    pub fn input_gradient(&self, base: Option<Tensor>, dy: &Tensor, pass: &Pass) -> Result<Tensor> {
+    /// Adds the gradients of what is trained here, and returns `base` plus that of the layer's
+    /// input: `dy` is the output's, `x` the forward's input where something is trained.
+    pub fn backward(
+        &mut self,
+        base: Option<Tensor>,
+        dy: &Tensor,
+        x: Option<&Tensor>,
+        pass: &Pass,
+    ) -> Result<Tensor> {
+        let adapter = self.adapter.as_ref().filter(|a| a.active(pass));
+        let d_low = adapter.map(|a| a.low_gradient(dy, pass)).transpose()?;
+        if let Some(x) = x {
+            self.accumulate(dy, x, d_low.as_ref(), pass)?;
+        }
         let w = self.weight.cast(pass.compute)?;
+        let adapter = self.adapter.as_ref().zip(d_low.as_ref());
+        if let (false, Some((adapter, d_low))) = (self.transposed, adapter)
+            && !adapter.drops(pass)
+        {
+            let a = adapter.inner(pass)?;
+            return linear_sum_input_gradient(base, [dy, &w], [d_low, &a]);
+        }
         let dx = match (self.transposed, base) {
             (false, base) => linear_input_gradient(base, dy, &w)?,
             (true, Some(base)) => linear_add(base, dy, &w)?,
             (true, None) => linear(dy, &w)?,
         };
-        match self.adapter.as_ref().filter(|a| a.active(pass)) {
-            Some(adapter) => adapter.input_gradient(dx, dy, pass),
+        match adapter {
+            Some((adapter, d_low)) => adapter.input_gradient(dx, d_low, pass),
             None => Ok(dx),
         }
     }

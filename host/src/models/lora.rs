@@ -80,21 +80,50 @@ impl Adapter {
         }
     }
 
-    /// `y + s (x Aᵀ) Bᵀ`, in the type of `y`.
-    pub fn forward_add(&self, y: Tensor, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let low = linear(&self.input(x, pass)?, &self.a.cast(pass.compute)?)?;
-        linear_add(y, &(low * self.scale)?, &self.b.cast(pass.compute)?)
+    /// Whether this pass drops some of the input.
+    pub fn drops(&self, pass: &Pass) -> bool {
+        self.mask(pass).is_some()
     }
 
-    /// `dB += s dyᵀ (x Aᵀ)`, `dA += s (dy B)ᵀ x`.
-    pub fn accumulate(&mut self, dy: &Tensor, x: &Tensor, pass: &Pass) -> Result<()> {
+    /// `A`, in the pass's type.
+    pub fn inner(&self, pass: &Pass) -> Result<Tensor> {
+        self.a.cast(pass.compute)
+    }
+
+    /// `B`, in the pass's type.
+    pub fn outer(&self, pass: &Pass) -> Result<Tensor> {
+        self.b.cast(pass.compute)
+    }
+
+    /// `s x Aᵀ` `[T, rank]`.
+    pub fn low(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        linear(&self.input(x, pass)?, &self.inner(pass)?)? * self.scale
+    }
+
+    /// `y + s (x Aᵀ) Bᵀ`, in the type of `y`.
+    pub fn forward_add(&self, y: Tensor, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        linear_add(y, &self.low(x, pass)?, &self.outer(pass)?)
+    }
+
+    /// The gradient of `x Aᵀ`, `s dy B` `[T, rank]`.
+    pub fn low_gradient(&self, dy: &Tensor, pass: &Pass) -> Result<Tensor> {
+        linear_input_gradient(None, dy, &self.outer(pass)?)? * self.scale
+    }
+
+    /// `dB += s dyᵀ (x Aᵀ)`, `dA += d_lowᵀ x`.
+    pub fn accumulate(
+        &mut self,
+        dy: &Tensor,
+        d_low: &Tensor,
+        x: &Tensor,
+        pass: &Pass,
+    ) -> Result<()> {
         if self.a.gradient.is_none() {
             return Ok(());
         }
         let x = self.input(x, pass)?;
-        let low = (linear(&x, &self.a.cast(pass.compute)?)? * self.scale)?;
-        let d_low = self.low_gradient(dy, pass)?;
-        for (parameter, dy, x) in [(&mut self.b, dy, &low), (&mut self.a, &d_low, &x)] {
+        let low = (linear(&x, &self.inner(pass)?)? * self.scale)?;
+        for (parameter, dy, x) in [(&mut self.b, dy, &low), (&mut self.a, d_low, &x)] {
             if let Some(gradient) = &mut parameter.gradient {
                 linear_weight_gradient(gradient, dy, x)?;
             }
@@ -102,20 +131,16 @@ impl Adapter {
         Ok(())
     }
 
-    /// `dx + s (dy B) A`.
-    pub fn input_gradient(&self, dx: Tensor, dy: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let (d_low, a) = (self.low_gradient(dy, pass)?, self.a.cast(pass.compute)?);
+    /// `dx + d_low A`.
+    pub fn input_gradient(&self, dx: Tensor, d_low: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let a = self.inner(pass)?;
         match self.mask(pass) {
-            None => linear_input_gradient(Some(dx), &d_low, &a),
+            None => linear_input_gradient(Some(dx), d_low, &a),
             Some(key) => {
-                let own = linear_input_gradient(None, &d_low, &a)?;
+                let own = linear_input_gradient(None, d_low, &a)?;
                 dx + dropout(&own, self.dropout, key)?
             }
         }
-    }
-
-    fn low_gradient(&self, dy: &Tensor, pass: &Pass) -> Result<Tensor> {
-        linear_input_gradient(None, dy, &self.b.cast(pass.compute)?)? * self.scale
     }
 
     pub fn parameters(&self) -> [&Parameter; 2] {

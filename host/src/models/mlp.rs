@@ -89,31 +89,29 @@ impl Mlp {
         let dy = dy.to_dtype(pass.compute)?;
         let dx = match (self, kept) {
             (Self::Gated { gate, up, down }, Kept::Gated { gate: g, up: u }) => {
-                if down.trains() {
-                    down.accumulate(&dy, &silu_mul(&g, &u)?, pass)?;
-                }
-                let d_gated = down.input_gradient(None, &dy, pass)?;
+                let x = down.trains().then(|| silu_mul(&g, &u)).transpose()?;
+                let d_gated = down.backward(None, &dy, x.as_ref(), pass)?;
+                drop(x);
                 let (d_gate, d_up) = silu_mul_backward(&d_gated, g, u)?;
                 drop(d_gated);
-                if gate.trains() || up.trains() {
-                    let x = input()?.to_dtype(pass.compute)?;
-                    gate.accumulate(&d_gate, &x, pass)?;
-                    up.accumulate(&d_up, &x, pass)?;
-                }
-                let dx = gate.input_gradient(None, &d_gate, pass)?;
-                up.input_gradient(Some(dx), &d_up, pass)?
+                let x = match gate.trains() || up.trains() {
+                    true => Some(input()?.to_dtype(pass.compute)?),
+                    false => None,
+                };
+                let dx = gate.backward(None, &d_gate, x.as_ref(), pass)?;
+                up.backward(Some(dx), &d_up, x.as_ref(), pass)?
             }
             (Self::Plain { up, down, form }, Kept::Plain { up: u }) => {
-                if down.trains() {
-                    down.accumulate(&dy, &gelu(&u, *form)?, pass)?;
-                }
-                let d_inner = down.input_gradient(None, &dy, pass)?;
+                let x = down.trains().then(|| gelu(&u, *form)).transpose()?;
+                let d_inner = down.backward(None, &dy, x.as_ref(), pass)?;
+                drop(x);
                 let d_up = gelu_backward(&d_inner, u, *form)?;
                 drop(d_inner);
-                if up.trains() {
-                    up.accumulate(&d_up, &input()?.to_dtype(pass.compute)?, pass)?;
-                }
-                up.input_gradient(None, &d_up, pass)?
+                let x = match up.trains() {
+                    true => Some(input()?.to_dtype(pass.compute)?),
+                    false => None,
+                };
+                up.backward(None, &d_up, x.as_ref(), pass)?
             }
             _ => candle_core::bail!("activations of another kind of MLP"),
         };

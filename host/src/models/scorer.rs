@@ -421,12 +421,10 @@ impl Scorer {
         let head_pass = &full_precision(&pass, states.dtype());
         let d = Tensor::from_vec(d, (rows.len(), 1), states.device())?.to_dtype(states.dtype())?;
         let seen = inner.as_ref().unwrap_or(&states);
-        self.out.accumulate(&d, seen, head_pass)?;
-        let mut d_states = self.out.input_gradient(None, &d, head_pass)?;
+        let mut d_states = self.out.backward(None, &d, Some(seen), head_pass)?;
         if let (Some(dense), Some(inner)) = (&mut self.dense, &inner) {
             let d_inner = (d_states * (1.0 - inner.sqr()?)?)?;
-            dense.accumulate(&d_inner, &states, head_pass)?;
-            d_states = dense.input_gradient(None, &d_inner, head_pass)?;
+            d_states = dense.backward(None, &d_inner, Some(&states), head_pass)?;
         }
         let mut layer = self.human_logits.as_mut();
         let entropies = match &kept {

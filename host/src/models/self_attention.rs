@@ -144,8 +144,7 @@ impl Attention {
         } = kept;
         let dtype = dy.dtype();
         let dy = dy.to_dtype(pass.compute)?;
-        self.output.accumulate(&dy, &attended, pass)?;
-        let d_attended = self.output.input_gradient(None, &dy, pass)?;
+        let d_attended = self.output.backward(None, &dy, Some(&attended), pass)?;
         let (mut dq, mut dk, dv) = attention_backward(
             &d_attended,
             &q,
@@ -163,24 +162,23 @@ impl Attention {
         let dx = match &mut self.projections {
             Projections::Separate(layers) => {
                 let gradients = [dq, dk, dv];
-                if layers.iter().any(Linear::trains) {
-                    let x = input()?.to_dtype(pass.compute)?;
-                    for (layer, dy) in layers.iter_mut().zip(&gradients) {
-                        layer.accumulate(dy, &x, pass)?;
-                    }
-                }
+                let x = match layers.iter().any(Linear::trains) {
+                    true => Some(input()?.to_dtype(pass.compute)?),
+                    false => None,
+                };
                 let mut dx = None;
-                for (layer, dy) in layers.iter().zip(&gradients) {
-                    dx = Some(layer.input_gradient(dx, dy, pass)?);
+                for (layer, dy) in layers.iter_mut().zip(&gradients) {
+                    dx = Some(layer.backward(dx, dy, x.as_ref(), pass)?);
                 }
                 dx.expect("there are three layers")
             }
             Projections::Fused(layer) => {
                 let dy = Tensor::cat(&[dq, dk, dv], 1)?;
-                if layer.trains() {
-                    layer.accumulate(&dy, &input()?.to_dtype(pass.compute)?, pass)?;
-                }
-                layer.input_gradient(None, &dy, pass)?
+                let x = match layer.trains() {
+                    true => Some(input()?.to_dtype(pass.compute)?),
+                    false => None,
+                };
+                layer.backward(None, &dy, x.as_ref(), pass)?
             }
         };
         dx.to_dtype(dtype)

@@ -13,7 +13,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{self, Shared};
-use super::gemm::{View, product};
+use super::gemm::{Term, View, product, sum};
 use super::rounded::BLOCK;
 
 thread_local! {
@@ -74,6 +74,56 @@ pub fn linear_add(base: Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
         cpu::write(&base, |y| nt(m, n, k, x, w, y, true))
     })??;
     Ok(base)
+}
+
+/// `base + x Wᵀ + l Bᵀ`, a layer's product and that of its low-rank adapter, in one pass over the
+/// result; without `base`, from zero. `l` `[M, R]`, `b` `[N, R]`.
+pub fn linear_sum(
+    base: Option<Tensor>,
+    [x, w]: [&Tensor; 2],
+    [l, b]: [&Tensor; 2],
+) -> Result<Tensor> {
+    let ((m, k), (n, _)) = (x.dims2()?, w.dims2()?);
+    let rank = l.dim(1)?;
+    let fits = w.dims() == [n, k] && l.dims() == [m, rank] && b.dims() == [n, rank];
+    let fits = fits && base.as_ref().is_none_or(|base| base.dims() == [m, n]);
+    check(fits, "linear_sum", x, w)?;
+    let fused = cpu::fused([x, w, l, b]) && base.as_ref().is_none_or(|base| cpu::fused([base]));
+    if !fused || few(m) {
+        let y = match base {
+            Some(base) => linear_add(base, x, w)?,
+            None => linear(x, w)?,
+        };
+        return linear_add(y, l, b);
+    }
+    cpu::read([x, w, l, b], |[x, w, l, b]| {
+        let terms = [(k, x, w), (rank, l, b)].map(|(k, x, w)| {
+            assert!(x.len() == m * k && w.len() == n * k);
+            let (a, b) = (View::rows(x, k), View::rows(w, k).t());
+            Term { k, a, b }
+        });
+        total(m, n, &terms, base)
+    })?
+}
+
+/// The sum of some products, added to `base` where one is given.
+fn total(m: usize, n: usize, terms: &[Term; 2], base: Option<Tensor>) -> Result<Tensor> {
+    let run = |c: &mut [f32], add: bool| {
+        assert_eq!(c.len(), m * n);
+        // SAFETY: the callers have asserted the operands' lengths; `c` is borrowed.
+        unsafe { sum(m, n, terms, c.as_mut_ptr(), n, add, true) }
+    };
+    match base {
+        Some(base) => {
+            cpu::write(&base, |c| run(c, true))?;
+            Ok(base)
+        }
+        None => {
+            let mut c = cpu::buffer(m * n);
+            run(&mut c, false);
+            cpu::tensor(c, (m, n))
+        }
+    }
 }
 
 /// `x W`: `x` `[M, K]`, `w` `[K, N]`, result `[M, N]`.
@@ -137,6 +187,33 @@ pub fn linear_input_gradient(base: Option<Tensor>, dy: &Tensor, w: &Tensor) -> R
         dx
     })?;
     cpu::tensor(dx, (m, k))
+}
+
+/// Gradient of [`linear_sum`]'s `x` where `l` is `x Aᵀ`: `base + dy W + dl A`. `dl` `[M, R]`, `a`
+/// `[R, K]`.
+pub fn linear_sum_input_gradient(
+    base: Option<Tensor>,
+    [dy, w]: [&Tensor; 2],
+    [dl, a]: [&Tensor; 2],
+) -> Result<Tensor> {
+    let ((m, n), (_, k)) = (dy.dims2()?, w.dims2()?);
+    let rank = dl.dim(1)?;
+    let fits = w.dims() == [n, k] && dl.dims() == [m, rank] && a.dims() == [rank, k];
+    let fits = fits && base.as_ref().is_none_or(|base| base.dims() == [m, k]);
+    check(fits, "linear_sum_input_gradient", dy, w)?;
+    let fused = cpu::fused([dy, w, dl, a]) && base.as_ref().is_none_or(|base| cpu::fused([base]));
+    if !fused {
+        let dx = linear_input_gradient(base, dy, w)?;
+        return linear_input_gradient(Some(dx), dl, a);
+    }
+    cpu::read([dy, w, dl, a], |[dy, w, dl, a]| {
+        let terms = [(n, dy, w), (rank, dl, a)].map(|(n, dy, w)| {
+            assert!(dy.len() == m * n && w.len() == n * k);
+            let (a, b) = (View::rows(dy, n), View::rows(w, k));
+            Term { k: n, a, b }
+        });
+        total(m, k, &terms, base)
+    })?
 }
 
 /// Adds the gradient of [`linear`]'s weight, `dyᵀ x`, to `gradient`.
@@ -648,9 +725,12 @@ mod tests {
             (8, 65, 64),
             (13, 130, 70),
             (40, 24, 16),
+            (70, 40, 33),
         ] {
             let (x, w) = (random((m, k), 1), random((n, k), 2));
             let (dy, base) = (random((m, n), 3), random((m, n), 4));
+            let (a, b) = (random((6, k), 6), random((n, 6), 7));
+            let low = random((m, 6), 8);
             let stored = w.t()?.contiguous()?;
             let run = || -> Result<Vec<Tensor>> {
                 let mut dw = random((n, k), 5);
@@ -662,6 +742,10 @@ mod tests {
                     linear_transposed_add(base.copy()?, &x, &stored)?,
                     linear_input_gradient(None, &dy, &w)?,
                     linear_input_gradient(Some(x.copy()?), &dy, &w)?,
+                    linear_sum(None, [&x, &w], [&low, &b])?,
+                    linear_sum(Some(base.copy()?), [&x, &w], [&low, &b])?,
+                    linear_sum_input_gradient(None, [&dy, &w], [&low, &a])?,
+                    linear_sum_input_gradient(Some(x.copy()?), [&dy, &w], [&low, &a])?,
                     dw,
                 ])
             };
