@@ -4,23 +4,36 @@
 //! piece. That was a third of what a metric does for a short text. Here a small piece comes from
 //! a list of free ones of its size and goes back there: some ten steps each. Memory of a size
 //! stays with that size, so a component keeps as much of it as it once had at the same time.
+//!
+//! Sizes go in steps of 16 bytes up to 2 KiB, and from there on in eighths of a power of two: the
+//! tables and lists of one sample are of that kind.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::ptr;
 
-/// Sizes go in steps of this, which is also their alignment.
+/// Sizes of small pieces go in steps of this, which is also the alignment of all.
 const STEP: usize = 16;
 
-/// Larger pieces are the C library's. Chosen: strings and lists of a sample are smaller.
+/// The largest small piece.
 const SMALL_MAX: usize = 2048;
 
-/// What is asked of the C library at once.
+/// Between two powers of two there are so many sizes.
+const PARTS: usize = 8;
+
+/// Larger pieces are the C library's: each would keep too much memory to itself.
+const LISTED_MAX: usize = 64 << 10;
+
+/// Lists of small pieces, then of larger ones.
+const SMALL_LISTS: usize = SMALL_MAX / STEP;
+const LISTS: usize = SMALL_LISTS + PARTS * (LISTED_MAX / SMALL_MAX).ilog2() as usize;
+
+/// What is asked of the C library at once for small pieces.
 const CHUNK: usize = 32 << 10;
 
 /// Free pieces by size, and what is left of the last chunk.
 struct Lists {
-    free: [*mut Piece; SMALL_MAX / STEP],
+    free: [*mut Piece; LISTS],
     rest: *mut u8,
     rest_bytes: usize,
 }
@@ -40,7 +53,7 @@ impl Allocator {
     /// Nothing taken yet.
     pub(crate) const fn new() -> Self {
         Self(UnsafeCell::new(Lists {
-            free: [ptr::null_mut(); SMALL_MAX / STEP],
+            free: [ptr::null_mut(); LISTS],
             rest: ptr::null_mut(),
             rest_bytes: 0,
         }))
@@ -49,8 +62,27 @@ impl Allocator {
 
 /// The list of a piece's size; `None` if it is the C library's.
 fn list(layout: Layout) -> Option<usize> {
-    let small = layout.size().wrapping_sub(1) < SMALL_MAX && layout.align() <= STEP;
-    small.then(|| (layout.size() - 1) / STEP)
+    let last = layout.size().wrapping_sub(1);
+    if layout.align() > STEP || last >= LISTED_MAX {
+        return None;
+    }
+    if last < SMALL_MAX {
+        return Some(last / STEP);
+    }
+    // The power of two below, and the eighth above it that the last byte lies in.
+    let power = last.ilog2();
+    let part = (last >> (power - PARTS.ilog2())) % PARTS;
+    let doublings = (power - SMALL_MAX.ilog2()) as usize;
+    Some(SMALL_LISTS + doublings * PARTS + part)
+}
+
+/// Size of the pieces of a list.
+fn bytes(list: usize) -> usize {
+    let Some(larger) = list.checked_sub(SMALL_LISTS) else {
+        return (list + 1) * STEP;
+    };
+    let (doublings, part) = (larger / PARTS, larger % PARTS);
+    (SMALL_MAX / PARTS * (PARTS + part + 1)) << doublings
 }
 
 // SAFETY: a piece is handed out once until it comes back: it is either taken off its list or cut
@@ -70,14 +102,17 @@ unsafe impl GlobalAlloc for Allocator {
             lists.free[list] = unsafe { (*first).next };
             return first.cast();
         }
-        let bytes = (list + 1) * STEP;
+        let bytes = bytes(list);
         if lists.rest_bytes < bytes {
-            let Ok(chunk) = Layout::from_size_align(CHUNK, STEP) else {
+            // A large piece has a chunk of its own, and leaves the rest of the last one alone.
+            let alone = bytes > CHUNK / 4;
+            let wanted = if alone { bytes } else { CHUNK };
+            let Ok(chunk) = Layout::from_size_align(wanted, STEP) else {
                 return ptr::null_mut();
             };
             // SAFETY: the size is not 0.
             let rest = unsafe { System.alloc(chunk) };
-            if rest.is_null() {
+            if rest.is_null() || alone {
                 return rest;
             }
             (lists.rest, lists.rest_bytes) = (rest, CHUNK);
@@ -130,6 +165,28 @@ unsafe impl GlobalAlloc for Allocator {
 mod tests {
     use super::*;
 
+    /// Would catch a piece that is shorter than what was asked for, or lists with gaps.
+    #[test]
+    fn sizes_cover_what_is_asked() {
+        let mut before = None;
+        for size in 1..=LISTED_MAX {
+            let layout = Layout::from_size_align(size, 8).expect("a layout");
+            let list = list(layout).expect("it is listed");
+            assert!(
+                bytes(list) >= size && bytes(list) < size + size / 7 + STEP,
+                "{size}"
+            );
+            assert!(
+                before.is_none_or(|before| list == before || list == before + 1),
+                "{size}"
+            );
+            before = Some(list);
+        }
+        assert_eq!(before, Some(LISTS - 1));
+        let beyond = Layout::from_size_align(LISTED_MAX + 1, 8).expect("a layout");
+        assert_eq!(list(beyond), None);
+    }
+
     /// Would catch a piece that is handed out twice, is too short, or loses its bytes.
     #[test]
     fn pieces_keep_what_is_in_them() {
@@ -152,7 +209,7 @@ mod tests {
                 let byte = round as u8;
                 match next(5) {
                     0 | 1 => {
-                        let most = if next(10) == 0 { 5_000 } else { 100 };
+                        let most = [100, 5_000, 80_000][(next(20) / 9).min(2)];
                         let layout = layout(1 + next(most));
                         let piece = allocator.alloc(layout);
                         piece.write_bytes(byte, layout.size());
@@ -161,7 +218,8 @@ mod tests {
                     2 if !held.is_empty() => {
                         let at = next(held.len());
                         let (piece, layout, byte) = held[at];
-                        let size = 1 + next(3_000);
+                        let most = [3_000, 30_000][next(2)];
+                        let size = 1 + next(most);
                         let piece = allocator.realloc(piece, layout, size);
                         let kept = layout.size().min(size);
                         let bytes = std::slice::from_raw_parts(piece, kept);

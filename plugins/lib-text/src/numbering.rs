@@ -2,8 +2,8 @@
 //!
 //! Both are tables with open addressing whose slots hold nothing but the number: the keys lie
 //! side by side in a list, by number. As a component that takes about half the steps of the
-//! standard library's maps, which are made for 16 bytes at once. Keys are compared, so that no
-//! hash stands for one.
+//! standard library's maps, which are made for 16 bytes at once. Keys are compared wherever
+//! a hash could stand for two of them.
 
 use std::borrow::Cow;
 
@@ -112,29 +112,35 @@ impl<'a> Texts<'a> {
 }
 
 fn is_text(hashes: &[u64], texts: &[Cow<'_, str>], number: u32, hash: u64, text: &str) -> bool {
-    hashes[number as usize] == hash && texts[number as usize] == text
+    let known = &texts[number as usize];
+    // Short texts of one length have one hash each, and most texts are short.
+    hashes[number as usize] == hash
+        && known.len() == text.len()
+        && (text.len() <= SHORT || known.as_bytes() == text.as_bytes())
 }
 
-/// Eight bytes at a time; the last ones overlap with those before.
+/// Bytes of a text that fit into one word.
+const SHORT: usize = 8;
+
+/// Eight bytes at a time; the last ones overlap with those before. Among texts of one length up
+/// to [`SHORT`], no two have the same: every step can be undone.
 fn hash(text: &str) -> u64 {
     let bytes = text.as_bytes();
     let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(GOLDEN).rotate_left(29);
-    let mut hash = bytes.len() as u64;
-    if let Some(&last) = bytes.last_chunk::<8>() {
-        for &word in bytes.as_chunks::<8>().0 {
-            hash = mix(hash, u64::from_le_bytes(word));
-        }
-        hash = mix(hash, u64::from_le_bytes(last));
+    let length = bytes.len() as u64;
+    let hash = if bytes.len() > SHORT {
+        let words = bytes.as_chunks::<8>().0.iter().chain(bytes.last_chunk());
+        words.fold(length, |hash, &word| mix(hash, u64::from_le_bytes(word)))
     } else if let (Some(&first), Some(&last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>())
     {
-        let word = u64::from(u32::from_le_bytes(first)) << 32 | u64::from(u32::from_le_bytes(last));
-        hash = mix(hash, word);
+        let [first, last] = [first, last].map(|four| u64::from(u32::from_le_bytes(four)));
+        mix(length, first << 32 | last)
+    } else if let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) {
+        let bytes = [first, bytes[bytes.len() / 2], last].map(u64::from);
+        mix(length, bytes[0] << 16 | bytes[1] << 8 | bytes[2])
     } else {
-        let word = bytes
-            .iter()
-            .fold(0, |word, &byte| word << 8 | u64::from(byte));
-        hash = mix(hash, word);
-    }
+        length
+    };
     hash.wrapping_mul(GOLDEN)
 }
 

@@ -3,6 +3,8 @@
 //! The same formula as in `bleu.rs` on other tokens and with other smoothing,
 //! scaled to 0..100 (Post 2018, <https://aclanthology.org/W18-6319>).
 
+use std::borrow::Cow;
+
 use rlhf_text::{brevity_penalty, strip_end};
 
 use crate::bleu::Counts;
@@ -119,56 +121,95 @@ pub fn score(counts: &Counts, smoothing: Smoothing, effective_order: bool) -> f6
 }
 
 /// The tokens of `mteval-v13a.pl`, with whitespace between them.
+///
+/// All characters that matter are ASCII, so the work is done on bytes.
 #[must_use]
 pub fn tokenize_13a(text: &str) -> String {
-    let mut text = strip_end(text)
-        .replace("<skipped>", "")
-        .replace("-\n", "")
-        .replace('\n', " ");
+    let mut text = Cow::Borrowed(strip_end(text));
+    if text.contains('<') {
+        text = text.replace("<skipped>", "").into();
+    }
     if text.contains('&') {
-        text = text
-            .replace("&quot;", "\"")
-            .replace("&amp;", "&")
-            .replace("&lt;", "<")
-            .replace("&gt;", ">");
+        // What two lines make together may be an entity.
+        text = text.replace("-\n", "").replace('\n', " ").into();
+        for (entity, character) in ENTITIES {
+            text = text.replace(entity, character).into();
+        }
     }
 
     // Four regular expressions, each over the whole text.
     // `[\{-\~\[-\` -\&\(-\+\:-\@\/]` → ` \1 `
-    let mut marked = String::with_capacity(2 * text.len());
-    for c in " ".chars().chain(text.chars()).chain(" ".chars()) {
-        if matches!(c, '{'..='~' | '['..='`' | ' '..='&' | '('..='+' | ':'..='@' | '/') {
-            marked.extend([' ', c, ' ']);
-        } else {
-            marked.push(c);
+    let bytes = text.as_bytes();
+    let mut marked = Vec::with_capacity(2 * bytes.len() + 2);
+    marked.push(b' ');
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'-' if bytes.get(at) == Some(&b'\n') => at += 1,
+            // One for three: tokens are told apart by any number of them.
+            b' ' | b'\n' => marked.push(b' '),
+            _ if is_marked(byte) => marked.extend([b' ', byte, b' ']),
+            _ => marked.push(byte),
         }
     }
-    let point = |c: char| c == '.' || c == ',';
-    let digit = |c: char| c.is_ascii_digit();
+    marked.push(b' ');
+    let point = |byte: u8| byte == b'.' || byte == b',';
+    let digit = |byte: u8| byte.is_ascii_digit();
     // `([^0-9])([\.,])` → `\1 \2 `
     let text = replace_pairs(
         &marked,
         |a, b| !digit(a) && point(b),
-        |a, b| [a, ' ', b, ' '],
+        |a, b| [a, b' ', b, b' '],
     );
     // `([\.,])([^0-9])` → ` \1 \2`
-    let text = replace_pairs(&text, |a, b| point(a) && !digit(b), |a, b| [' ', a, ' ', b]);
+    let text = replace_pairs(
+        &text,
+        |a, b| point(a) && !digit(b),
+        |a, b| [b' ', a, b' ', b],
+    );
     // `([0-9])(-)` → `\1 \2 `
-    replace_pairs(&text, |a, b| digit(a) && b == '-', |a, b| [a, ' ', b, ' '])
+    let text = replace_pairs(
+        &text,
+        |a, b| digit(a) && b == b'-',
+        |a, b| [a, b' ', b, b' '],
+    );
+    String::from_utf8(text).expect("what was put in is ASCII, and not inside of a character")
 }
 
-/// `re.sub` for a pattern of two characters: from left to right, without overlap.
+/// What HTML writes for characters, in the order in which they are replaced.
+const ENTITIES: [(&str, &str); 4] = [
+    ("&quot;", "\""),
+    ("&amp;", "&"),
+    ("&lt;", "<"),
+    ("&gt;", ">"),
+];
+
+/// Whether a character is a token of its own wherever it stands.
+fn is_marked(byte: u8) -> bool {
+    matches!(byte, b'{'..=b'~' | b'['..=b'`' | b' '..=b'&' | b'('..=b'+' | b':'..=b'@' | b'/')
+}
+
+/// `re.sub` for a pattern of two characters: from left to right, without overlap. Bytes of a
+/// character that has several match where all that is not ASCII does: they stay together, since
+/// the first of the pair may be only its last byte, and the second only its first.
 fn replace_pairs(
-    text: &str,
-    matches: impl Fn(char, char) -> bool,
-    replacement: impl Fn(char, char) -> [char; 4],
-) -> String {
-    let mut result = String::with_capacity(text.len() + text.len() / 4);
-    let mut chars = text.chars().peekable();
-    while let Some(a) = chars.next() {
-        match chars.next_if(|&b| matches(a, b)) {
-            Some(b) => result.extend(replacement(a, b)),
-            None => result.push(a),
+    text: &[u8],
+    matches: impl Fn(u8, u8) -> bool,
+    replacement: impl Fn(u8, u8) -> [u8; 4],
+) -> Vec<u8> {
+    let mut result = Vec::with_capacity(text.len() + text.len() / 4);
+    let mut at = 0;
+    while let Some(&a) = text.get(at) {
+        match text.get(at + 1) {
+            Some(&b) if matches(a, b) => {
+                result.extend(replacement(a, b));
+                at += 2;
+            }
+            _ => {
+                result.push(a);
+                at += 1;
+            }
         }
     }
     result
@@ -197,6 +238,10 @@ mod tests {
             "a , , b . . . c 1,2 , . 3 -5 - 6 -",
         );
         check("x<skipped>y\t_a_ {b} [c]~`^", "xy _ a _ { b } [ c ] ~ ` ^");
+        check(
+            "x--\n\ny a-\nb &am-\np;lt; é.,é.5é,",
+            "x- y ab < é . , é . 5é ,",
+        );
     }
 
     /// Would catch an order that is smoothed or counted differently; expected from sacrebleu 2.6.0.
