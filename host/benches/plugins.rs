@@ -5,13 +5,17 @@
 //! a Python that has it (`plugins_peer.py` says which). One worker, and medians over the rounds,
 //! with their spread. No text is met twice: what a metric remembers of earlier ones is no help.
 //! Then ROUGE on ever longer texts, a metric that does nothing, for the host's overhead, and two
-//! workers against one.
+//! workers against one; and, where `RLHF_MINILM` names a folder with the model all-MiniLM-L6-v2, BERTScore
+//! against `bertscore_peer.py`, both on all cores.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rlhf::plugin::{Metric, Runtime, Sample, Spec};
+use rlhf::config::Device;
+use rlhf::pipeline::TokenEncoder;
+use rlhf::plugin::grants::Grant;
+use rlhf::plugin::{Component, Metric, Runtime, Sample, Services, Spec};
 use rlhf_sdk::__private::{Additive, Mean, MetricImplementation};
 use rlhf_sdk::Level;
 use rlhf_test_support::bench::{self, Process, spread};
@@ -225,6 +229,49 @@ fn overhead() {
     line("overhead a sample", "µs", rounds.collect());
 }
 
+/// BERTScore, whose time is the encoder's: all pairs at once, on all cores.
+fn bertscore() {
+    let Some(model) = std::env::var_os("RLHF_MINILM").map(PathBuf::from) else {
+        return;
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = Runtime::new(rlhf::plugin::engine::cache_folder(), cores);
+    let runtime = runtime.expect("the engine starts");
+    let mut spec = Spec::of(&component("metric-bertscore").display().to_string());
+    let grant = Grant::parse("encoder").expect("a grant");
+    spec.grants.insert(grant);
+    let name = model.display().to_string();
+    let encoder = TokenEncoder::load(&name, Some(6), Device::Cpu).expect("the model loads");
+    let services = Services::new(Some(Arc::new(encoder)), None);
+    let found = Component::find(&runtime, &spec).expect("it is built");
+    let metric = Metric::of(found, &spec, &services).expect("it loads");
+    let mut peer = bench::peer("bertscore_peer.py")
+        .map(|mut command| Process::start(command.arg(pairs_file()).arg(&model)));
+    let mut theirs = |round: usize| {
+        let reply = peer.as_mut()?.ask(&round.to_string());
+        reply.trim().parse::<f64>().ok()
+    };
+    let pairs = pairs();
+    score(&metric, &samples(&pairs, 0));
+    theirs(0);
+    let each = 1e6 / pairs.len() as f64;
+    let (mut ours, mut python, mut against) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=ROUNDS {
+        let samples = samples(&pairs, round);
+        let inside = timed(|| score(&metric, &samples)).as_secs_f64();
+        ours.push(inside * each);
+        if let Some(outside) = theirs(round) {
+            python.push(outside * each);
+            against.push(outside / inside);
+        }
+    }
+    line("bertscore, component", "µs", ours);
+    if !python.is_empty() {
+        line("bertscore, Python", "µs", python);
+        line("bertscore, component faster than Python", "x", against);
+    }
+}
+
 fn scaling(package: &str, name: &str) {
     let path = component(package);
     let (one, two) = (load(&path, "", 1), load(&path, "", 2));
@@ -267,4 +314,5 @@ fn main() {
     overhead();
     scaling("metric-bleu", "bleu");
     scaling("metric-codebleu", "codebleu");
+    bertscore();
 }

@@ -28,7 +28,8 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
                  build --release --package rlhf --features cuda): computes on a GPU where there is one
   check-cuda     type-check the feature `cuda`, Rust only: needs no CUDA, compiles no kernel
   bench [NAME…]  benchmarks, against the peers where RLHF_PEER_PYTHON names them: plugins, sandbox, training, trl;
-                 trl takes TRL's last PPO from the folder RLHF_PEER_TRL_PPO
+                 trl takes TRL's last PPO from the folder RLHF_PEER_TRL_PPO, and plugins has BERTScore where
+                 RLHF_MINILM names the folder of all-MiniLM-L6-v2
   dist           an archive for machines without Rust and Python, in the target directory's `dist`
   deep           check-cuda, then all tests, the slow ones and the comparisons with peers included, then
                  the fuzz targets, a minute each, where nightly Rust and cargo-fuzz are there
