@@ -112,11 +112,16 @@ fn score_natively<I: MetricImplementation>(metric: &I, samples: &[rlhf_sdk::Samp
 }
 
 fn load(path: &Path, options: &str, workers: usize) -> Metric {
-    let cache = rlhf::plugin::engine::cache_folder();
-    let runtime: Arc<Runtime> = Runtime::new(cache, workers).expect("the engine starts");
     let mut spec = Spec::of(&path.display().to_string());
     options.clone_into(&mut spec.config);
-    Metric::load(&runtime, &spec).expect("it loads")
+    load_with(&spec, &Services::default(), workers)
+}
+
+fn load_with(spec: &Spec, services: &Services, workers: usize) -> Metric {
+    let cache = rlhf::plugin::engine::cache_folder();
+    let runtime: Arc<Runtime> = Runtime::new(cache, workers).expect("the engine starts");
+    let component = Component::find(&runtime, spec).expect("it is built");
+    Metric::of(component, spec, services).expect("it loads")
 }
 
 fn line(name: &str, unit: &str, values: Vec<f64>) {
@@ -170,14 +175,20 @@ fn metric<I: MetricImplementation>(
     line(&format!("{name}, component"), "µs", wasm);
     line(&format!("{name}, native"), "µs", plain);
     line(&format!("{name}, component / native"), "x", against_native);
-    if !python.is_empty() {
-        line(&format!("{name}, Python"), "µs", python);
-        line(
-            &format!("{name}, component faster than Python"),
-            "x",
-            against_python,
-        );
+    beside_python(name, python, against_python);
+}
+
+/// What the Python package took, and how many times as much that is; nothing where it is not there.
+fn beside_python(name: &str, python: Vec<f64>, against: Vec<f64>) {
+    if python.is_empty() {
+        return;
     }
+    line(&format!("{name}, Python"), "µs", python);
+    line(
+        &format!("{name}, component faster than Python"),
+        "x",
+        against,
+    );
 }
 
 /// ROUGE's time by the length of a text, which the table of rouge-score grows with the square of.
@@ -235,16 +246,13 @@ fn bertscore() {
         return;
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = Runtime::new(rlhf::plugin::engine::cache_folder(), cores);
-    let runtime = runtime.expect("the engine starts");
     let mut spec = Spec::of(&component("metric-bertscore").display().to_string());
     let grant = Grant::parse("encoder").expect("a grant");
     spec.grants.insert(grant);
     let name = model.display().to_string();
     let encoder = TokenEncoder::load(&name, Some(6), Device::Cpu).expect("the model loads");
     let services = Services::new(Some(Arc::new(encoder)), None);
-    let found = Component::find(&runtime, &spec).expect("it is built");
-    let metric = Metric::of(found, &spec, &services).expect("it loads");
+    let metric = load_with(&spec, &services, cores);
     let mut peer = bench::peer("bertscore_peer.py")
         .map(|mut command| Process::start(command.arg(pairs_file()).arg(&model)));
     let mut theirs = |round: usize| {
@@ -266,10 +274,7 @@ fn bertscore() {
         }
     }
     line("bertscore, component", "µs", ours);
-    if !python.is_empty() {
-        line("bertscore, Python", "µs", python);
-        line("bertscore, component faster than Python", "x", against);
-    }
+    beside_python("bertscore", python, against);
 }
 
 fn scaling(package: &str, name: &str) {

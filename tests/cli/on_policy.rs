@@ -16,12 +16,16 @@ fn settings(workspace: &Workspace, warm_up: usize) {
     workspace.write("small.toml", small);
 }
 
+/// A run with those settings.
+fn small_run(workspace: &Workspace, arguments: &[&str]) -> Run {
+    let settings = ["--mode", "fast", "--config", "small.toml"];
+    call(workspace, &[&settings, arguments].concat())
+}
+
 fn train(workspace: &Workspace, method: &str, folder: &str, more: &[&str]) -> Run {
-    let mut arguments = vec!["--mode", "fast", "--config", "small.toml"];
-    arguments.extend(["--method", method, "--plugin", "bleu,weight=1"]);
-    arguments.extend(["--output-dir", folder]);
-    arguments.extend(more);
-    call(workspace, &arguments)
+    let arguments = ["--method", method, "--plugin", "bleu,weight=1"];
+    let arguments = [&arguments[..], &["--output-dir", folder], more].concat();
+    small_run(workspace, &arguments)
 }
 
 fn bytes(workspace: &Workspace, file: &str) -> Vec<u8> {
@@ -193,10 +197,6 @@ fn human_feedback_becomes_a_part_of_the_reward() {
     let run = |folder: &str, more: &[&str]| {
         // No method is named: there is a reward, so it is PPO.
         let arguments = [
-            "--mode",
-            "fast",
-            "--config",
-            "small.toml",
             "--plugin",
             "bleu,weight=1",
             "--human-feedback-path",
@@ -205,7 +205,7 @@ fn human_feedback_becomes_a_part_of_the_reward() {
             folder,
             "--wandb",
         ];
-        call(&workspace, &[&arguments, more].concat()).expect_code(0)
+        small_run(&workspace, &[&arguments, more].concat()).expect_code(0)
     };
     run("none", &["--dry-run"])
         .expect_stdout("reward     a model, trained on 40 ratings from the policy")
@@ -363,10 +363,6 @@ fn a_plan_has_the_steps_that_are_done() {
     ] {
         let run = |more: &[&str]| {
             let arguments = [
-                "--mode",
-                "fast",
-                "--config",
-                "small.toml",
                 "--method",
                 method,
                 "--train-data-path",
@@ -376,7 +372,7 @@ fn a_plan_has_the_steps_that_are_done() {
                 "--output-dir",
                 method,
             ];
-            call(&workspace, &[&arguments, more].concat()).expect_code(0)
+            small_run(&workspace, &[&arguments, more].concat()).expect_code(0)
         };
         let plan = run(&["--steps", "40", "--dry-run"])
             .expect_stdout(" epochs end before the 40 of --steps)")
@@ -436,16 +432,15 @@ fn a_reward_for_what_is_bad_is_told() {
     let workspace = Workspace::new();
     settings(&workspace, 0);
     let arguments = [
-        "--mode",
-        "fast",
-        "--config",
-        "small.toml",
         "--method",
         "ppo",
+        "--plugin",
+        "bleu,weight=-1",
+        "--output-dir",
+        "out",
     ];
-    let more = ["--plugin", "bleu,weight=-1", "--output-dir", "out"];
     let told = "ppo, step 1: the reward has 0 for a response that is known to be bad";
-    call(&workspace, &[&arguments[..], &more].concat())
+    small_run(&workspace, &arguments)
         .expect_code(0)
         .expect_stderr(told)
         .expect_stdout(told);
@@ -482,15 +477,8 @@ fn texts_are_learnt() {
         .collect();
     workspace.write("texts.jsonl", texts.join("\n"));
     let run = |more: &[&str]| {
-        let arguments = [
-            "--mode",
-            "fast",
-            "--config",
-            "small.toml",
-            "--train-data-path",
-            "texts.jsonl",
-        ];
-        call(&workspace, &[&arguments, more].concat())
+        let arguments = ["--train-data-path", "texts.jsonl"];
+        small_run(&workspace, &[&arguments, more].concat())
     };
     run(&["--dry-run", "--method", "sft"])
         .expect_code(0)
@@ -532,10 +520,6 @@ fn a_canary_that_passes_ends_the_run() {
     workspace.write("tasks.jsonl", tasks.join("\n"));
     let run = |plugin: &str, more: &[&str]| {
         let arguments = [
-            "--mode",
-            "fast",
-            "--config",
-            "small.toml",
             "--train-data-path",
             "tasks.jsonl",
             "--plugin",
@@ -544,7 +528,7 @@ fn a_canary_that_passes_ends_the_run() {
             "out",
             "--overwrite",
         ];
-        call(&workspace, &[&arguments, more].concat())
+        small_run(&workspace, &[&arguments, more].concat())
     };
     let tests = "unit-tests,weight=1,grant=sandbox";
     run(tests, &[])

@@ -232,6 +232,11 @@ impl Block {
 /// A forward's input, made again where a backward needs it.
 pub(super) type Input<'a> = dyn Fn() -> Result<Tensor> + 'a;
 
+/// The input in the pass's type, where it is needed.
+pub(super) fn input_where(needed: bool, input: &Input, pass: &Pass) -> Result<Option<Tensor>> {
+    needed.then(|| input()?.to_dtype(pass.compute)).transpose()
+}
+
 impl Residual {
     /// The role of weights that write to the residual stream.
     pub(super) fn role(self) -> Role {

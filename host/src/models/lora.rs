@@ -97,7 +97,12 @@ impl Adapter {
 
     /// `s x Aᵀ` `[T, rank]`.
     pub fn low(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        linear(&self.input(x, pass)?, &self.inner(pass)?)? * self.scale
+        self.low_of(&self.input(x, pass)?, pass)
+    }
+
+    /// The same of what is left of the input.
+    fn low_of(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
+        linear(input, &self.inner(pass)?)? * self.scale
     }
 
     /// `y + s (x Aᵀ) Bᵀ`, in the type of `y`.
@@ -122,7 +127,7 @@ impl Adapter {
             return Ok(());
         }
         let x = self.input(x, pass)?;
-        let low = (linear(&x, &self.inner(pass)?)? * self.scale)?;
+        let low = self.low_of(&x, pass)?;
         for (parameter, dy, x) in [(&mut self.b, dy, &low), (&mut self.a, d_low, &x)] {
             if let Some(gradient) = &mut parameter.gradient {
                 linear_weight_gradient(gradient, dy, x)?;

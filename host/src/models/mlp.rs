@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::Pass;
-use super::block::Input;
+use super::block::{Input, input_where};
 use super::linear::{Linear, Size};
 use super::spec::{Activation, Biases, Role, Spec, WeightSource};
 use crate::ops::gelu::{Gelu, gelu, gelu_backward};
@@ -94,10 +94,7 @@ impl Mlp {
                 drop(x);
                 let (d_gate, d_up) = silu_mul_backward(&d_gated, g, u)?;
                 drop(d_gated);
-                let x = match gate.trains() || up.trains() {
-                    true => Some(input()?.to_dtype(pass.compute)?),
-                    false => None,
-                };
+                let x = input_where(gate.trains() || up.trains(), input, pass)?;
                 let dx = gate.backward(None, &d_gate, x.as_ref(), pass)?;
                 up.backward(Some(dx), &d_up, x.as_ref(), pass)?
             }
@@ -107,10 +104,7 @@ impl Mlp {
                 drop(x);
                 let d_up = gelu_backward(&d_inner, u, *form)?;
                 drop(d_inner);
-                let x = match up.trains() {
-                    true => Some(input()?.to_dtype(pass.compute)?),
-                    false => None,
-                };
+                let x = input_where(up.trains(), input, pass)?;
                 up.backward(None, &d_up, x.as_ref(), pass)?
             }
             _ => candle_core::bail!("activations of another kind of MLP"),

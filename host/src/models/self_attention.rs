@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::Pass;
-use super::block::Input;
+use super::block::{Input, input_where};
 use super::linear::{Linear, Size};
 use super::spec::{Biases, ProjectionNames, Role, Spec, WeightSource};
 use crate::ops::attention::{Heads, LayerCache, Step, attention, attention_backward};
@@ -162,10 +162,7 @@ impl Attention {
         let dx = match &mut self.projections {
             Projections::Separate(layers) => {
                 let gradients = [dq, dk, dv];
-                let x = match layers.iter().any(Linear::trains) {
-                    true => Some(input()?.to_dtype(pass.compute)?),
-                    false => None,
-                };
+                let x = input_where(layers.iter().any(Linear::trains), input, pass)?;
                 let mut dx = None;
                 for (layer, dy) in layers.iter_mut().zip(&gradients) {
                     dx = Some(layer.backward(dx, dy, x.as_ref(), pass)?);
@@ -174,10 +171,7 @@ impl Attention {
             }
             Projections::Fused(layer) => {
                 let dy = Tensor::cat(&[dq, dk, dv], 1)?;
-                let x = match layer.trains() {
-                    true => Some(input()?.to_dtype(pass.compute)?),
-                    false => None,
-                };
+                let x = input_where(layer.trains(), input, pass)?;
                 layer.backward(None, &dy, x.as_ref(), pass)?
             }
         };

@@ -128,7 +128,7 @@ pub(crate) unsafe fn sum(
                     return tiles::<x86::Avx512Narrow>(m, n, terms, c, c_row, add, parallel);
                 }
                 Level::Avx512 => {
-                    return tiles::<x86::Avx512>(m, n, terms, c, c_row, add, parallel);
+                    return tiles::<x86::Avx512Wide>(m, n, terms, c, c_row, add, parallel);
                 }
                 Level::Avx2 => return tiles::<x86::Avx2>(m, n, terms, c, c_row, add, parallel),
                 Level::Baseline => {}
@@ -472,23 +472,31 @@ mod x86 {
 
     use super::{Kernel, View, pack};
 
-    /// 12 × 32: 24 of the 32 registers hold sums, two a row of `b`.
-    pub(super) struct Avx512;
+    /// `ROWS` × `COLUMNS`, which are `REGISTERS` of AVX-512 a row: 24 of the 32 hold sums.
+    pub(super) struct Avx512<const ROWS: usize, const COLUMNS: usize, const REGISTERS: usize>;
 
-    impl Kernel for Avx512 {
-        const ROWS: usize = 12;
-        const COLUMNS: usize = 32;
+    /// For most results.
+    pub(super) type Avx512Wide = Avx512<12, 32, 2>;
+
+    /// For results of few columns, such as those of low-rank factors.
+    pub(super) type Avx512Narrow = Avx512<24, 16, 1>;
+
+    impl<const ROWS: usize, const COLUMNS: usize, const REGISTERS: usize> Kernel
+        for Avx512<ROWS, COLUMNS, REGISTERS>
+    {
+        const ROWS: usize = ROWS;
+        const COLUMNS: usize = COLUMNS;
 
         #[target_feature(enable = "avx512f")]
         unsafe fn pack_rows(count: usize, depth: usize, x: View, to: *mut f32) {
             // SAFETY: the caller's promise.
-            unsafe { pack::<12>(count, depth, x, to) }
+            unsafe { pack::<ROWS>(count, depth, x, to) }
         }
 
         #[target_feature(enable = "avx512f")]
         unsafe fn pack_columns(count: usize, depth: usize, x: View, to: *mut f32) {
             // SAFETY: the caller's promise.
-            unsafe { pack::<32>(count, depth, x, to) }
+            unsafe { pack::<COLUMNS>(count, depth, x, to) }
         }
 
         #[target_feature(enable = "avx512f")]
@@ -500,26 +508,32 @@ mod x86 {
             c_row: usize,
             add: bool,
         ) {
-            let mut sums = [[_mm512_setzero_ps(); 2]; 12];
+            const { assert!(COLUMNS == 16 * REGISTERS) };
+            let mut sums = [[_mm512_setzero_ps(); REGISTERS]; ROWS];
             // SAFETY: the caller's promise about the operands' lengths.
             unsafe {
-                for row in 0..12 {
-                    _mm_prefetch::<_MM_HINT_T0>(c.add(row * c_row).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(c.add(row * c_row + 16).cast());
+                for row in 0..ROWS {
+                    for at in 0..REGISTERS {
+                        _mm_prefetch::<_MM_HINT_T0>(c.add(row * c_row + at * 16).cast());
+                    }
                 }
                 for _ in 0..depth {
-                    let (b0, b1) = (_mm512_load_ps(b), _mm512_load_ps(b.add(16)));
+                    let mut columns = [_mm512_setzero_ps(); REGISTERS];
+                    for (at, columns) in columns.iter_mut().enumerate() {
+                        *columns = _mm512_load_ps(b.add(at * 16));
+                    }
                     for (row, sums) in sums.iter_mut().enumerate() {
                         let x = _mm512_set1_ps(*a.add(row));
-                        sums[0] = _mm512_fmadd_ps(x, b0, sums[0]);
-                        sums[1] = _mm512_fmadd_ps(x, b1, sums[1]);
+                        for (sum, columns) in sums.iter_mut().zip(columns) {
+                            *sum = _mm512_fmadd_ps(x, columns, *sum);
+                        }
                     }
-                    a = a.add(12);
-                    b = b.add(32);
+                    a = a.add(ROWS);
+                    b = b.add(COLUMNS);
                 }
                 for (row, sums) in sums.iter().enumerate() {
-                    for (half, sum) in sums.iter().enumerate() {
-                        let c = c.add(row * c_row + half * 16);
+                    for (at, sum) in sums.iter().enumerate() {
+                        let c = c.add(row * c_row + at * 16);
                         let sum = if add {
                             _mm512_add_ps(_mm512_loadu_ps(c), *sum)
                         } else {
@@ -527,58 +541,6 @@ mod x86 {
                         };
                         _mm512_storeu_ps(c, sum);
                     }
-                }
-            }
-        }
-    }
-
-    /// 24 × 16, for results of few columns, such as those of low-rank factors.
-    pub(super) struct Avx512Narrow;
-
-    impl Kernel for Avx512Narrow {
-        const ROWS: usize = 24;
-        const COLUMNS: usize = 16;
-
-        #[target_feature(enable = "avx512f")]
-        unsafe fn pack_rows(count: usize, depth: usize, x: View, to: *mut f32) {
-            // SAFETY: the caller's promise.
-            unsafe { pack::<24>(count, depth, x, to) }
-        }
-
-        #[target_feature(enable = "avx512f")]
-        unsafe fn pack_columns(count: usize, depth: usize, x: View, to: *mut f32) {
-            // SAFETY: the caller's promise.
-            unsafe { pack::<16>(count, depth, x, to) }
-        }
-
-        #[target_feature(enable = "avx512f")]
-        unsafe fn run(
-            depth: usize,
-            mut a: *const f32,
-            mut b: *const f32,
-            c: *mut f32,
-            c_row: usize,
-            add: bool,
-        ) {
-            let mut sums = [_mm512_setzero_ps(); 24];
-            // SAFETY: the caller's promise about the operands' lengths.
-            unsafe {
-                for _ in 0..depth {
-                    let b0 = _mm512_load_ps(b);
-                    for (row, sum) in sums.iter_mut().enumerate() {
-                        *sum = _mm512_fmadd_ps(_mm512_set1_ps(*a.add(row)), b0, *sum);
-                    }
-                    a = a.add(24);
-                    b = b.add(16);
-                }
-                for (row, sum) in sums.iter().enumerate() {
-                    let c = c.add(row * c_row);
-                    let sum = if add {
-                        _mm512_add_ps(_mm512_loadu_ps(c), *sum)
-                    } else {
-                        *sum
-                    };
-                    _mm512_storeu_ps(c, sum);
                 }
             }
         }

@@ -13,7 +13,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{self, Shared};
-use super::gemm::{Term, View, product, sum};
+use super::gemm::{Term, View, sum};
 use super::rounded::BLOCK;
 
 thread_local! {
@@ -97,33 +97,13 @@ pub fn linear_sum(
         return linear_add(y, l, b);
     }
     cpu::read([x, w, l, b], |[x, w, l, b]| {
-        let terms = [(k, x, w), (rank, l, b)].map(|(k, x, w)| {
-            assert!(x.len() == m * k && w.len() == n * k);
-            let (a, b) = (View::rows(x, k), View::rows(w, k).t());
-            Term { k, a, b }
-        });
-        total(m, n, &terms, base)
+        total(
+            m,
+            n,
+            &[nt_term(m, n, k, x, w), nt_term(m, n, rank, l, b)],
+            base,
+        )
     })?
-}
-
-/// The sum of some products, added to `base` where one is given.
-fn total(m: usize, n: usize, terms: &[Term; 2], base: Option<Tensor>) -> Result<Tensor> {
-    let run = |c: &mut [f32], add: bool| {
-        assert_eq!(c.len(), m * n);
-        // SAFETY: the callers have asserted the operands' lengths; `c` is borrowed.
-        unsafe { sum(m, n, terms, c.as_mut_ptr(), n, add, true) }
-    };
-    match base {
-        Some(base) => {
-            cpu::write(&base, |c| run(c, true))?;
-            Ok(base)
-        }
-        None => {
-            let mut c = cpu::buffer(m * n);
-            run(&mut c, false);
-            cpu::tensor(c, (m, n))
-        }
-    }
 }
 
 /// `x W`: `x` `[M, K]`, `w` `[K, N]`, result `[M, N]`.
@@ -175,18 +155,9 @@ pub fn linear_input_gradient(base: Option<Tensor>, dy: &Tensor, w: &Tensor) -> R
             None => Ok(dx),
         };
     }
-    if let Some(base) = base {
-        cpu::read([dy, w], |[dy, w]| {
-            cpu::write(&base, |dx| nn(m, k, n, dy, w, dx, true))
-        })??;
-        return Ok(base);
-    }
-    let dx = cpu::read([dy, w], |[dy, w]| {
-        let mut dx = cpu::buffer(m * k);
-        nn(m, k, n, dy, w, &mut dx, false);
-        dx
-    })?;
-    cpu::tensor(dx, (m, k))
+    cpu::read([dy, w], |[dy, w]| {
+        total(m, k, &[nn_term(m, k, n, dy, w)], base)
+    })?
 }
 
 /// Gradient of [`linear_sum`]'s `x` where `l` is `x Aᵀ`: `base + dy W + dl A`. `dl` `[M, R]`, `a`
@@ -207,12 +178,12 @@ pub fn linear_sum_input_gradient(
         return linear_input_gradient(Some(dx), dl, a);
     }
     cpu::read([dy, w, dl, a], |[dy, w, dl, a]| {
-        let terms = [(n, dy, w), (rank, dl, a)].map(|(n, dy, w)| {
-            assert!(dy.len() == m * n && w.len() == n * k);
-            let (a, b) = (View::rows(dy, n), View::rows(w, k));
-            Term { k: n, a, b }
-        });
-        total(m, k, &terms, base)
+        total(
+            m,
+            k,
+            &[nn_term(m, k, n, dy, w), nn_term(m, k, rank, dl, a)],
+            base,
+        )
     })?
 }
 
@@ -233,7 +204,9 @@ pub fn linear_weight_gradient(gradient: &mut Tensor, dy: &Tensor, x: &Tensor) ->
         return Ok(());
     }
     cpu::read([dy, x], |[dy, x]| {
-        cpu::write(gradient, |dw| tn(n, k, m, dy, x, dw, true))
+        cpu::write(gradient, |dw| {
+            large(n, k, &[tn_term(n, k, m, dy, x)], dw, true)
+        })
     })?
 }
 
@@ -249,31 +222,61 @@ fn check(ok: bool, name: &str, a: &Tensor, b: &Tensor) -> Result<()> {
     candle_core::bail!("{name}: shapes {:?} and {:?} don't fit", a.dims(), b.dims())
 }
 
-fn large(m: usize, n: usize, k: usize, a: View, b: View, c: &mut [f32], add: bool) {
+/// The sum of some products, added to `base` where one is given.
+fn total(m: usize, n: usize, terms: &[Term], base: Option<Tensor>) -> Result<Tensor> {
+    match base {
+        Some(base) => {
+            cpu::write(&base, |c| large(m, n, terms, c, true))?;
+            Ok(base)
+        }
+        None => {
+            let mut c = cpu::buffer(m * n);
+            large(m, n, terms, &mut c, false);
+            cpu::tensor(c, (m, n))
+        }
+    }
+}
+
+fn large(m: usize, n: usize, terms: &[Term], c: &mut [f32], add: bool) {
     assert_eq!(c.len(), m * n);
-    // SAFETY: the callers below have asserted the operands' lengths; `c` is borrowed.
-    unsafe { product(m, n, k, a, b, c.as_mut_ptr(), n, add, true) }
+    // SAFETY: whoever makes a term asserts the operands' lengths; `c` is borrowed.
+    unsafe { sum(m, n, terms, c.as_mut_ptr(), n, add, true) }
+}
+
+/// `x wᵀ`.
+fn nt_term(m: usize, n: usize, k: usize, x: &[f32], w: &[f32]) -> Term {
+    assert!(x.len() == m * k && w.len() == n * k);
+    let (a, b) = (View::rows(x, k), View::rows(w, k).t());
+    Term { k, a, b }
+}
+
+/// `x w`.
+fn nn_term(m: usize, n: usize, k: usize, x: &[f32], w: &[f32]) -> Term {
+    assert!(x.len() == m * k && w.len() == n * k);
+    let (a, b) = (View::rows(x, k), View::rows(w, n));
+    Term { k, a, b }
+}
+
+/// `xᵀ w`.
+fn tn_term(m: usize, n: usize, k: usize, x: &[f32], w: &[f32]) -> Term {
+    assert!(x.len() == m * k && w.len() == n * k);
+    let (a, b) = (View::rows(x, m).t(), View::rows(w, n));
+    Term { k, a, b }
 }
 
 /// `y (+)= x wᵀ`.
 fn nt(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bool) {
-    assert!(x.len() == m * k && w.len() == n * k);
+    let term = nt_term(m, n, k, x, w);
     if few(m) {
         return skinny(m, n, k, x, w, y, add);
     }
-    large(m, n, k, View::rows(x, k), View::rows(w, k).t(), y, add);
-}
-
-/// `y (+)= x w`.
-fn nn(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bool) {
-    assert!(x.len() == m * k && w.len() == n * k);
-    large(m, n, k, View::rows(x, k), View::rows(w, n), y, add);
+    large(m, n, &[term], y, add);
 }
 
 /// `y (+)= x w`, with [`nn_block`] for few rows.
 fn nn_skinny(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bool) {
     if !few(m) {
-        return nn(m, n, k, x, w, y, add);
+        return large(m, n, &[nn_term(m, n, k, x, w)], y, add);
     }
     assert!(x.len() == m * k && w.len() == n * k && y.len() == m * n);
     let out = Shared::new(y);
@@ -322,12 +325,6 @@ simd! {
             }
         }
     }
-}
-
-/// `y (+)= xᵀ w`.
-fn tn(m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], add: bool) {
-    assert!(x.len() == m * k && w.len() == n * k);
-    large(m, n, k, View::rows(x, m).t(), View::rows(w, n), y, add);
 }
 
 /// Up to here rows are taken one by one against each weight. Chosen: decoding never has more

@@ -107,12 +107,11 @@ impl Plan {
             let training = reward_model::training(&config.reward_model, training);
             let steps = trainer::steps(examples, training.batch_size, &training);
             let weights = self.reward_model_weights as u64;
-            let adapters = match config.model.lora.rank {
-                0 => 0,
+            let (adapters, trained) = match config.model.lora.rank {
+                0 => (0, weights),
                 // As many as the policy's: of another model they are about as many.
-                _ => trained,
+                _ => (trained, trained),
             };
-            let trained = if adapters > 0 { adapters } else { weights };
             let model = model_bytes(weights + adapters);
             need.and_before(only_newest(&training, steps), model, trained);
         }
