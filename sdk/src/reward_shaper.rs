@@ -118,10 +118,13 @@ pub struct Rollout {
     pub reward_model_score: Option<f64>,
     /// Sample-level metric values; a metric that failed is absent.
     pub metrics: Vec<NamedValue>,
-    /// Executed tests, if any were run.
+    /// Executed tests, if a metric of the run executed them: one that has the components `passed`
+    /// and `total`.
     pub execution: Option<Execution>,
-    /// KL divergence to the reference model summed over the response, in nats.
-    pub kl: f64,
+    /// How far the policy has gone from the reference model here: the log-probability of the
+    /// response under the policy less that under the reference, in nats. Its mean estimates their
+    /// KL divergence. Absent without a reference.
+    pub kl: Option<f64>,
     /// `stop` (end-of-sequence or stop string) or `length`.
     pub finish_reason: String,
     /// Whatever a later version adds, by key.
@@ -139,14 +142,12 @@ impl Rollout {
 }
 
 /// What became of a response's tests.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Execution {
     /// How many tests there are.
     pub total: u32,
     /// How many of them passed.
     pub passed: u32,
-    /// What ended the program: `finished`, `exception`, `out-of-fuel`, …
-    pub outcome: String,
 }
 
 /// What is the same for all rollouts of a call.
@@ -171,7 +172,8 @@ pub enum Reward {
     Value {
         /// Finite.
         scalar: f64,
-        /// Empty, or as long as [`Rollout::tokens`]; added to the per-token rewards.
+        /// Empty, or as long as [`Rollout::tokens`], each finite: given at its token by a method
+        /// that rewards tokens (PPO), and otherwise with the rest of the sum.
         per_token: Vec<f64>,
         /// Named as the descriptor's parts; logged by name.
         parts: Vec<NamedValue>,
@@ -230,18 +232,9 @@ impl From<wit::Rollout> for Rollout {
             tokens: rollout.tokens,
             reward_model_score: rollout.reward_model_score,
             metrics: unnamed(rollout.metrics),
-            execution: rollout.execution.map(|execution| {
-                let wit::Execution {
-                    total,
-                    passed,
-                    outcome,
-                } = execution;
-                Execution {
-                    total,
-                    passed,
-                    outcome,
-                }
-            }),
+            execution: rollout
+                .execution
+                .map(|wit::Execution { total, passed }| Execution { total, passed }),
             kl: rollout.kl,
             finish_reason: rollout.finish_reason,
             extra: rollout.extra,

@@ -473,7 +473,7 @@ struct GivenRollout {
     reward_model_score: Option<f64>,
     metrics: Map<String, Value>,
     execution: Option<GivenExecution>,
-    kl: f64,
+    kl: Option<f64>,
     finish_reason: String,
 }
 
@@ -482,8 +482,6 @@ struct GivenRollout {
 struct GivenExecution {
     total: u32,
     passed: u32,
-    #[serde(default)]
-    outcome: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -548,18 +546,9 @@ fn compare_shaper<S: RewardShaper>(path: &Path) -> Differences {
             tokens: given.tokens,
             reward_model_score: given.reward_model_score,
             metrics: named_values(&place, given.metrics)?,
-            execution: given.execution.map(|execution| {
-                let GivenExecution {
-                    total,
-                    passed,
-                    outcome,
-                } = execution;
-                Execution {
-                    total,
-                    passed,
-                    outcome,
-                }
-            }),
+            execution: given
+                .execution
+                .map(|GivenExecution { total, passed }| Execution { total, passed }),
             kl: given.kl,
             finish_reason: given.finish_reason,
             extra: Vec::new(),

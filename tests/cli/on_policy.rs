@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rlhf_test_support::{Run, Workspace};
+use rlhf_test_support::{Run, Workspace, guest};
 use serde_json::{Value, json};
 
 use crate::{SMALL, call};
@@ -549,4 +549,97 @@ fn a_canary_that_passes_ends_the_run() {
         .expect_stderr("/canary ");
     workspace.write("canaries.csv", "prompt,response\nx,y\n");
     run(2).expect_stderr("canaries `canaries.csv`: no task has the prompt `x`");
+}
+
+/// Would catch a shaper that is told nothing of the executed tests or of the distance from the
+/// reference, or something else than the run logs of them, and a replay that tells it less; and
+/// rewards for tokens that come to another sum, or are learned from as if they were the last
+/// token's.
+#[test]
+fn shapers_know_tests_and_divergence_and_reward_tokens() {
+    let workspace = Workspace::new();
+    settings(&workspace, 30);
+    let witness = guest("tests/cli/guests/witness").display().to_string();
+    for (method, more) in [
+        ("ppo", &["--set", "ppo.kl_estimator=k1"][..]),
+        (
+            "grpo",
+            &[
+                "--set",
+                "grpo.kl_coefficient=0.05",
+                "--set",
+                "rollout.resample_rounds=1",
+            ],
+        ),
+    ] {
+        let arguments = [
+            "--method",
+            method,
+            "--plugin",
+            "unit-tests,weight=1,grant=sandbox",
+            "--plugin",
+            &witness,
+            "--output-dir",
+            method,
+        ];
+        small_run(&workspace, &[&arguments, more].concat()).expect_code(0);
+        let learned = rows(&workspace, &format!("{method}/completions.jsonl"), method);
+        assert!(learned.len() >= 96, "{}", learned.len());
+        for row in &learned {
+            let told = &row["parts"]["witness"]["parts"];
+            let tests = &row["metrics"]["unit-tests"]["components"];
+            assert_eq!(told["kl"], row["kl"], "{row}");
+            assert!(row["kl"].is_number(), "{row}");
+            for name in ["passed", "total"] {
+                assert_eq!(told[name], tests[name], "{row}");
+            }
+        }
+        // Not of GRPO, which learns from other prompts' responses instead of some.
+        if method == "ppo" {
+            let logged = rows(&workspace, "ppo/metrics.jsonl", method);
+            let mut moved = 0.0;
+            for step in 1..=6 {
+                let of_step = learned.iter().filter(|row| row["step"] == step);
+                let all: Vec<f64> = of_step.filter_map(|row| row["kl"].as_f64()).collect();
+                let mean = all.iter().sum::<f64>() / all.len() as f64;
+                let told = logged.iter().filter(|row| row["step"] == step);
+                let said = told.filter_map(|row| row["objective/kl"].as_f64()).next();
+                let said = said.unwrap_or_else(|| panic!("step {step} has no objective/kl"));
+                assert!((said - mean).abs() < 1e-6, "step {step}: {said} and {mean}");
+                moved += mean.abs();
+            }
+            assert!(moved > 1e-4, "the policy never left its reference: {moved}");
+        }
+        call(&workspace, &["replay", method]).expect_code(0);
+        for row in &learned {
+            let terms = &row["parts"]["witness"]["per_token"];
+            assert_eq!(
+                terms.as_array().map(Vec::len),
+                row["tokens"].as_u64().map(|n| n as usize)
+            );
+        }
+        let at_end = format!("{witness},config={{\"at_end\":true}}");
+        let whole = format!("{method}-at-end");
+        let arguments = [
+            "--method",
+            method,
+            "--plugin",
+            "unit-tests,weight=1,grant=sandbox",
+            "--plugin",
+            &at_end,
+            "--output-dir",
+            &whole,
+        ];
+        small_run(&workspace, &[&arguments, more].concat()).expect_code(0);
+        let first = |folder: &str| {
+            let rows = rows(&workspace, &format!("{folder}/completions.jsonl"), method);
+            let first = rows.into_iter().filter(|row| row["step"] == 1);
+            first.map(|row| row["reward"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(first(method), first(&whole));
+        let [by_token, at_end] = [method, &whole]
+            .map(|folder| bytes(&workspace, &format!("{folder}/final/model.safetensors")));
+        // Only PPO has values, by which it rewards tokens.
+        assert_eq!(by_token == at_end, method == "grpo");
+    }
 }

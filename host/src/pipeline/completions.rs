@@ -14,7 +14,7 @@ use super::Error;
 use crate::data::Task;
 use crate::evaluate::Scored;
 use crate::plugin::metric::Score;
-use crate::plugin::reward_shaper::Rollout;
+use crate::plugin::reward_shaper::{Execution, Rollout};
 use crate::plugin::{Failure, Metric, RewardShaper, Sample, Used};
 use crate::report::run;
 use crate::reward::watch::Control;
@@ -186,6 +186,9 @@ impl Judged {
         if shaped {
             set("token_texts", json!(rollout.tokens));
         }
+        if let Some(kl) = rollout.kl {
+            set("kl", number(kl));
+        }
         if let Some(score) = rollout.reward_model_score {
             set("reward_model", number(score));
         }
@@ -297,6 +300,20 @@ fn retell_group(rows: &[Value], tracker: &mut dyn Tracker) {
 }
 
 impl MetricScores {
+    /// What became of a response's tests, where the metric says so.
+    pub fn execution(&self, at: usize) -> Option<Execution> {
+        let score = self.scores[at].as_ref().ok()?;
+        let count = |name: &str| {
+            let found = self.components.iter().position(|known| known == name)?;
+            let count = *score.components.get(found)?;
+            (count >= 0.0 && count <= f64::from(u32::MAX)).then_some(count as u32)
+        };
+        Some(Execution {
+            total: count("total")?,
+            passed: count("passed")?,
+        })
+    }
+
     /// The metric's name, and what it made of a response.
     fn entry(&self, at: usize) -> (String, Value) {
         let value = match &self.scores[at] {
@@ -321,11 +338,15 @@ fn entry(part: &PartRewards, weight: f64, at: usize) -> (String, Value) {
         None => {
             let named = part.named[at].iter();
             let named = named.map(|(name, value)| (name.clone(), number(*value)));
-            json!({
+            let mut value = json!({
                 "value": part.values[at],
                 "weight": weight,
                 "parts": Value::Object(named.collect()),
-            })
+            });
+            if let Some(terms) = part.per_token.get(at).filter(|terms| !terms.is_empty()) {
+                value["per_token"] = json!(terms);
+            }
+            value
         }
     };
     (part.name.clone(), value)

@@ -41,17 +41,22 @@ struct Scoring<'a> {
 impl Environment for Scoring<'_> {
     type Error = Error;
 
+    fn wants_divergence(&self) -> bool {
+        !self.judge.plan.plugins.shapers.is_empty()
+    }
+
     fn score(
         &mut self,
         step: u64,
         tasks: &[usize],
         responses: &[Response],
+        divergence: &[f64],
     ) -> Result<Scores, Error> {
         let answered: Vec<&Task> = responses
             .iter()
             .map(|response| &self.tasks[tasks[response.prompt]])
             .collect();
-        let judged = self.judge.rewards(step, &answered, responses)?;
+        let judged = self.judge.rewards(step, &answered, responses, divergence)?;
         let stage = self.stage;
         let rows = judged.rows(stage, step + 1, &self.hashes);
         self.folder.append_rows("completions.jsonl", rows)?;
@@ -84,6 +89,7 @@ impl Environment for Scoring<'_> {
         Ok(Scores {
             means,
             totals: judged.rewards.totals,
+            per_token: judged.rewards.per_token,
             warnings,
         })
     }

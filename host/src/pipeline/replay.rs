@@ -245,7 +245,7 @@ impl Replay<'_> {
             reward_model_score: row["reward_model"].as_f64(),
             metrics: Vec::new(),
             execution: None,
-            kl: 0.0,
+            kl: row["kl"].as_f64(),
             finish_reason: text(&row["finish"]).to_owned(),
         })
     }

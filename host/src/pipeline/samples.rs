@@ -89,7 +89,9 @@ impl Run<'_> {
         responses: &[Response],
     ) -> Result<Rewards, Error> {
         let answered: Vec<&Task> = responses.iter().map(|r| &tasks[r.prompt]).collect();
-        let judged = self.judge().rewards(0, &answered, responses)?;
+        // The policy is still what it will be held to.
+        let divergence = vec![0.0; responses.len()];
+        let judged = self.judge().rewards(0, &answered, responses, &divergence)?;
         let hashes = self.plan.plugins.hashes();
         self.folder
             .append_rows("rewards.jsonl", judged.rows(stage, 0, &hashes))?;
@@ -219,7 +221,7 @@ impl Judge<'_> {
     }
 
     /// What is known of a response that the policy has just sampled.
-    fn rollout(&self, task: &Task, response: &Response) -> Rollout {
+    fn rollout(&self, task: &Task, response: &Response, kl: Option<f64>) -> Rollout {
         Rollout {
             sample: self.sample(task, response),
             tokens: response
@@ -230,8 +232,7 @@ impl Judge<'_> {
             reward_model_score: None,
             metrics: Vec::new(),
             execution: None,
-            // The trainers hold the policy to its reference themselves.
-            kl: 0.0,
+            kl,
             finish_reason: match response.finish {
                 FinishReason::Length => "length",
                 FinishReason::Eos | FinishReason::StopString(_) => "stop",
@@ -240,7 +241,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Responses and their rewards; `tasks` has the task of each response.
+    /// Responses and their rewards; `tasks` has the task of each response, `divergence` its
+    /// [`Rollout::kl`], or nothing where that is not known.
     ///
     /// # Errors
     /// A part ends the run, no response has a reward, or a canary passes.
@@ -249,12 +251,13 @@ impl Judge<'_> {
         step: u64,
         tasks: &[&Task],
         responses: &[Response],
+        divergence: &[f64],
     ) -> Result<Judged, Error> {
         let plan = self.plan;
         let control = self.check_canaries(step, tasks)?;
-        let answered = responses.iter().zip(tasks);
+        let answered = responses.iter().zip(tasks).enumerate();
         let rollouts: Vec<Rollout> = answered
-            .map(|(response, task)| self.rollout(task, response))
+            .map(|(at, (response, task))| self.rollout(task, response, divergence.get(at).copied()))
             .collect();
         let mut judged = plan.judging().judge(step, rollouts, self.reward_model)?;
         judged.control = control;
@@ -305,11 +308,13 @@ impl<'a> Judging<'a> {
             measure(&mut judged, metric);
         }
         for metric in &judged.metrics {
-            for (rollout, score) in judged.rollouts.iter_mut().zip(&metric.scores) {
+            let scored = judged.rollouts.iter_mut().zip(&metric.scores);
+            for (at, (rollout, score)) in scored.enumerate() {
                 let value = score.as_ref().ok().map(|score| score.value);
                 rollout
                     .metrics
                     .extend(value.map(|value| (metric.name.clone(), value)));
+                rollout.execution = rollout.execution.or_else(|| metric.execution(at));
             }
         }
         if let Some(model) = reward_model {

@@ -30,20 +30,20 @@ pub struct Rollout {
     pub reward_model_score: Option<f64>,
     /// Sample-level values; a metric that failed is absent.
     pub metrics: Vec<(String, f64)>,
+    /// Of the first metric that has the components `passed` and `total`.
     pub execution: Option<Execution>,
-    /// KL divergence to the reference model summed over the response, in nats.
-    pub kl: f64,
+    /// Log-probability of the response under the policy less that under the reference, in nats;
+    /// None without a reference.
+    pub kl: Option<f64>,
     /// `stop` or `length`.
     pub finish_reason: String,
 }
 
 /// What became of a response's tests.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Execution {
     pub total: u32,
     pub passed: u32,
-    /// What ended the program: `finished`, `exception`, `out-of-fuel`, …
-    pub outcome: String,
 }
 
 /// What is the same for all rollouts of a call.

@@ -73,6 +73,8 @@ pub fn with_reward_model<'a>(
 pub struct Rewards {
     /// In the rollouts' order; `None` for those that are left out.
     pub totals: Vec<Option<f64>>,
+    /// What of each total belongs to one of the response's tokens; empty where nothing does.
+    pub per_token: Vec<Vec<f64>>,
     pub parts: Vec<PartRewards>,
 }
 
@@ -82,6 +84,8 @@ pub struct PartRewards {
     pub name: String,
     /// In the rollouts' order; `None` where it failed or abstained.
     pub values: Vec<Option<f64>>,
+    /// What of each value belongs to one of the response's tokens; empty where nothing does.
+    pub per_token: Vec<Vec<f64>>,
     /// What a shaper reports of each rollout by name.
     pub named: Vec<Vec<(String, f64)>>,
     /// Why there is no value, where there is none.
@@ -105,6 +109,7 @@ pub struct Abort {
 /// A part has no value for a rollout, and its policy is to end the run.
 pub fn rewards(parts: &[Part], rollouts: &[Rollout], context: &Context) -> Result<Rewards, Abort> {
     let mut totals = vec![Some(0.0); rollouts.len()];
+    let mut per_token = vec![Vec::new(); rollouts.len()];
     let mut all = Vec::with_capacity(parts.len());
     for part in parts {
         let rewards = part.values(rollouts, context);
@@ -124,14 +129,34 @@ pub fn rewards(parts: &[Part], rollouts: &[Rollout], context: &Context) -> Resul
             };
             *total = total.zip(term).map(|(sum, term)| sum + term);
         }
+        let terms = rewards.per_token.iter().zip(&rewards.values);
+        for (sums, (terms, value)) in per_token.iter_mut().zip(terms) {
+            let factor = value.map_or(0.0, |value| part.weight * part.share(value));
+            sums.resize(sums.len().max(terms.len()), 0.0);
+            for (sum, term) in sums.iter_mut().zip(terms) {
+                *sum += factor * term;
+            }
+        }
         all.push(rewards);
     }
-    Ok(Rewards { totals, parts: all })
+    Ok(Rewards {
+        totals,
+        per_token,
+        parts: all,
+    })
 }
 
 impl Part<'_> {
     fn cut(&self, value: f64) -> f64 {
         self.clip.map_or(value, |limit| value.clamp(-limit, limit))
+    }
+
+    /// What the cut leaves of a value.
+    fn share(&self, value: f64) -> f64 {
+        match self.cut(value) {
+            cut if cut == value => 1.0,
+            cut => cut / value,
+        }
     }
 
     fn on_failure(&self) -> OnFailure {
@@ -180,15 +205,28 @@ impl Part<'_> {
             Source::Shaper(shaper) => {
                 let timed = shaper.shape_timed(rollouts, context);
                 let seconds = timed.iter().map(|one| one.seconds).collect();
+                let mut per_token = Vec::with_capacity(rollouts.len());
                 for reward in timed.into_iter().map(|one| one.result) {
                     let total = reward.as_ref().ok().and_then(Reward::total);
-                    match reward {
-                        Ok(Reward::Value { parts, .. }) => add(total, parts, None),
-                        Ok(Reward::Abstain(reason)) => add(None, Vec::new(), Some(reason)),
-                        Err(failure) => add(None, Vec::new(), Some(failure.to_string())),
-                    }
+                    let terms = match reward {
+                        Ok(Reward::Value {
+                            parts, per_token, ..
+                        }) => {
+                            add(total, parts, None);
+                            per_token
+                        }
+                        Ok(Reward::Abstain(reason)) => {
+                            add(None, Vec::new(), Some(reason));
+                            Vec::new()
+                        }
+                        Err(failure) => {
+                            add(None, Vec::new(), Some(failure.to_string()));
+                            Vec::new()
+                        }
+                    };
+                    per_token.push(terms);
                 }
-                rewards.seconds = seconds;
+                (rewards.per_token, rewards.seconds) = (per_token, seconds);
             }
         }
         rewards

@@ -31,8 +31,8 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
                  trl takes TRL's last PPO from the folder RLHF_PEER_TRL_PPO, and plugins has BERTScore where
                  RLHF_MINILM names the folder of all-MiniLM-L6-v2
   dist           an archive for machines without Rust and Python, in the target directory's `dist`
-  deep           check-cuda, then all tests, the slow ones and the comparisons with peers included, then
-                 the fuzz targets, a minute each, where nightly Rust and cargo-fuzz are there
+  fuzz           install cargo-fuzz, run every fuzz target for a minute
+  deep           check-cuda, then all tests, the slow ones and the comparisons with peers included, then fuzz
 
   wit check            prove the rules of wit/README.md for all versions of the contract
   wit new VERSION      open a draft, a copy of the last version
@@ -68,7 +68,9 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
             plugins()?;
             cuda::run_cargo(rest)?;
         }
-        "setup" | "plugins" | "tasks" | "lint" | "dist" | "check-cuda" if !rest.is_empty() => {
+        "setup" | "plugins" | "tasks" | "lint" | "dist" | "check-cuda" | "fuzz"
+            if !rest.is_empty() =>
+        {
             bail!(
                 "unexpected argument `{}`: `cargo xtask {command}` takes none",
                 rest[0]
@@ -86,6 +88,10 @@ fn dispatch(command: &str, rest: &[String]) -> Result<ExitCode> {
         "bench" => bench(rest)?,
         "dist" => distribution()?,
         "check-cuda" => cuda::check()?,
+        "fuzz" => {
+            plugins()?;
+            fuzz::run_all()?;
+        }
         "wit" => contract(rest)?,
         "" | "help" | "-h" | "--help" => print!("{HELP}"),
         other => bail!("unknown command `{other}`\n\n{HELP}"),

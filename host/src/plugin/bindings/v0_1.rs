@@ -413,14 +413,10 @@ pub fn rollout(rollout: &Rollout) -> shaper_wit::Rollout {
         tokens: rollout.tokens.clone(),
         reward_model_score: rollout.reward_model_score,
         metrics: named(&rollout.metrics),
-        execution: rollout
-            .execution
-            .as_ref()
-            .map(|execution| shaper_wit::Execution {
-                total: execution.total,
-                passed: execution.passed,
-                outcome: execution.outcome.clone(),
-            }),
+        execution: rollout.execution.map(|execution| shaper_wit::Execution {
+            total: execution.total,
+            passed: execution.passed,
+        }),
         kl: rollout.kl,
         finish_reason: rollout.finish_reason.clone(),
         extra: Vec::new(),

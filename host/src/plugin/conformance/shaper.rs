@@ -108,9 +108,8 @@ fn odd_rollouts(needs_metrics: &[String]) -> Vec<Rollout> {
         full.execution = Some(Execution {
             total: 3,
             passed: 1,
-            outcome: "finished".into(),
         });
-        full.kl = 0.75;
+        full.kl = Some(0.75);
         full.finish_reason = "length".into();
         rollouts.extend([plain, full]);
     }

@@ -27,6 +27,8 @@ pub struct Experience {
     pub values: Vec<f32>,
     /// What the whole response is worth.
     pub score: f64,
+    /// What of the score belongs to each token; empty where all of it is the last one's.
+    pub token_scores: Vec<f64>,
     /// How much better each token was than expected.
     pub advantages: Vec<f64>,
     /// What each value should have been; empty where there is no value model.
@@ -45,6 +47,7 @@ impl Experience {
             ref_logprobs: Vec::new(),
             values: Vec::new(),
             score,
+            token_scores: Vec::new(),
             advantages: Vec::new(),
             returns: Vec::new(),
         }
@@ -58,7 +61,7 @@ impl Experience {
     /// Whether all numbers that were computed of it are numbers.
     pub(super) fn is_finite(&self) -> bool {
         let singles = [&self.logprobs, &self.ref_logprobs, &self.values];
-        let doubles = [&self.advantages, &self.returns];
+        let doubles = [&self.token_scores, &self.advantages, &self.returns];
         self.score.is_finite()
             && singles.into_iter().flatten().all(|x| x.is_finite())
             && doubles.into_iter().flatten().all(|x| x.is_finite())
@@ -76,6 +79,7 @@ impl Experience {
             "ref_logprobs": self.ref_logprobs,
             "values": self.values,
             "score": self.score,
+            "token_scores": self.token_scores,
             "advantages": self.advantages,
             "returns": self.returns,
         })

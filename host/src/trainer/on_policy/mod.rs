@@ -24,6 +24,7 @@ use super::loss_scale::LossScale;
 use super::optimizer::{AdamW, LearningRate};
 use super::ppo::loss;
 use super::{Error, Judge, Plan, Run, doing, judged};
+use crate::config::ppo::KlEstimator;
 use crate::config::training::Training;
 use crate::config::{Generation, Ppo, Rollout};
 use crate::models::{CausalLm, LanguageModel, Model, Parameter, with_reference};
@@ -47,8 +48,15 @@ pub trait Environment {
     /// What can go wrong there.
     type Error: From<Error>;
 
+    /// Whether [`Environment::score`] is to know how far responses diverge from the reference.
+    fn wants_divergence(&self) -> bool {
+        false
+    }
+
     /// What each response is worth; `None` leaves it out. `tasks[r.prompt]` is the prompt of the
-    /// run that response `r` answers.
+    /// run that response `r` answers; `divergence` has each response's log-probability under the
+    /// policy less that under the reference, in nats, or nothing where it was not wanted or there
+    /// is no reference.
     ///
     /// # Errors
     /// Whatever should end the run.
@@ -57,6 +65,7 @@ pub trait Environment {
         step: u64,
         tasks: &[usize],
         responses: &[Response],
+        divergence: &[f64],
     ) -> Result<Scores, Self::Error>;
 
     /// Keeps a batch that was left out.
@@ -79,6 +88,8 @@ pub trait Environment {
 pub struct Scores {
     /// In the responses' order.
     pub totals: Vec<Option<f64>>,
+    /// What of each total belongs to one of the response's tokens; empty where nothing does.
+    pub per_token: Vec<Vec<f64>>,
     /// Means of the parts, under their tags.
     pub means: Vec<(String, f64)>,
     /// What a person should see.
@@ -173,6 +184,8 @@ impl Reference {
 struct Rollouts {
     tasks: Vec<usize>,
     responses: Vec<Response>,
+    /// Log-probabilities under the reference, if they are known already.
+    references: Vec<Vec<f32>>,
     scores: Scores,
     /// Prompts that took the place of others.
     replaced: usize,
@@ -379,10 +392,19 @@ fn teaches_nothing(rollout: &Rollout, responses: &[Response], rewards: &[Option<
     rewards.all(|reward| Some(reward) == first)
 }
 
+/// By how much each response is likelier under the policy than under the reference, in nats;
+/// nothing where the latter is not known.
+fn divergence(responses: &[Response], references: &[Vec<f32>]) -> Vec<f64> {
+    let pairs = responses.iter().zip(references);
+    pairs
+        .map(|(response, reference)| KlEstimator::K1.sum(&response.logprobs, reference))
+        .collect()
+}
+
 impl Learner<'_, '_> {
     /// The step's responses, scored; None where an interrupt came first.
     fn rollouts<E: Environment>(
-        &self,
+        &mut self,
         job: &Job,
         mut tasks: Vec<usize>,
         environment: &mut E,
@@ -393,7 +415,13 @@ impl Learner<'_, '_> {
             return Ok(None);
         };
         // Curves are those of the first: what was chosen by its rewards would flatter them.
-        let mut scores = environment.score(step, &tasks, &responses)?;
+        let wanted = environment.wants_divergence();
+        let mut references = match wanted {
+            true => self.references(job, &tasks, &responses)?,
+            false => Vec::new(),
+        };
+        let diverged = divergence(&responses, &references);
+        let mut scores = environment.score(step, &tasks, &responses, &diverged)?;
         let mut replaced = 0;
         let per_prompt = job.rollout.samples_per_prompt;
         // A value model learns from equal rewards, too.
@@ -422,16 +450,26 @@ impl Learner<'_, '_> {
             let Some(fresh) = self.sample(job, &others, round, run)? else {
                 return Ok(None);
             };
-            let found = environment.score(step, &others, &fresh)?;
+            let fresh_references = match wanted {
+                true => self.references(job, &others, &fresh)?,
+                false => Vec::new(),
+            };
+            let diverged = divergence(&fresh, &fresh_references);
+            let found = environment.score(step, &others, &fresh, &diverged)?;
             scores.warnings.extend(found.warnings);
             let groups = fresh
                 .chunks(per_prompt)
                 .zip(found.totals.chunks(per_prompt));
-            for ((slot, task), (fresh, rewards)) in flat.into_iter().zip(others).zip(groups) {
+            let places = flat.into_iter().zip(others).enumerate();
+            for ((at, (slot, task)), (fresh, rewards)) in places.zip(groups) {
                 if teaches_nothing(fresh, rewards) {
                     continue;
                 }
                 let place = slot * per_prompt..(slot + 1) * per_prompt;
+                if !fresh_references.is_empty() {
+                    let fresh = &fresh_references[at * per_prompt..(at + 1) * per_prompt];
+                    references[place.clone()].clone_from_slice(fresh);
+                }
                 scores.totals[place.clone()].copy_from_slice(rewards);
                 for (old, new) in responses[place].iter_mut().zip(fresh) {
                     *old = Response {
@@ -449,9 +487,38 @@ impl Learner<'_, '_> {
         Ok(Some(Rollouts {
             tasks,
             responses,
+            references,
             scores,
             replaced,
         }))
+    }
+
+    /// Log-probabilities of each response's tokens under the reference; empty without one.
+    fn references(
+        &mut self,
+        job: &Job,
+        tasks: &[usize],
+        responses: &[Response],
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let answered = responses.iter().map(|response| {
+            let task = tasks[response.prompt];
+            Experience::new(task, &job.prompts[task], response, 0.0)
+        });
+        let answered: Vec<Experience> = answered.collect();
+        self.reference_logprobs(job, &answered)
+    }
+
+    fn reference_logprobs(
+        &mut self,
+        job: &Job,
+        batch: &[Experience],
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let name = self.recipe.name;
+        let micro = job.training.batch_size;
+        let logprobs = self.reference.logprobs(self.model, batch, micro);
+        let logprobs =
+            logprobs.map_err(doing(format!("{name}: log-probabilities of the reference")))?;
+        Ok(logprobs.unwrap_or_default())
     }
 
     /// Responses to some prompts; None where an interrupt came first. Each `round` of a step has
@@ -501,18 +568,28 @@ impl Learner<'_, '_> {
             ..
         } = *job.rollout;
         let scored = rollouts.responses.iter().zip(&rollouts.scores.totals);
-        let (responses, mut rewards): (Vec<&Response>, Vec<f64>) = scored
-            .filter(|(response, _)| !response.ids.is_empty())
-            .filter_map(|(response, total)| Some((response, (*total)?)))
+        let (responses, mut rewards): (Vec<(usize, &Response)>, Vec<f64>) = scored
+            .enumerate()
+            .filter(|(_, (response, _))| !response.ids.is_empty())
+            .filter_map(|(at, (response, total))| Some(((at, response), (*total)?)))
             .unzip();
         let moments = &mut self.state.rewards;
-        moments.normalise(&mut rewards, reward_normalisation);
+        let scale = moments.normalise(&mut rewards, reward_normalisation);
+        // Without values, the whole response is what is rewarded.
+        let per_token = &rollouts.scores.per_token[..];
+        let per_token = self.recipe.critic.map_or(&[][..], |_| per_token);
         responses
             .into_iter()
             .zip(rewards)
-            .map(|(response, reward)| {
+            .map(|((at, response), reward)| {
                 let task = rollouts.tasks[response.prompt];
                 let mut one = Experience::new(task, &job.prompts[task], response, reward);
+                if let Some(logprobs) = rollouts.references.get(at) {
+                    one.ref_logprobs.clone_from(logprobs);
+                }
+                if let Some(terms) = per_token.get(at) {
+                    one.token_scores = terms.iter().map(|term| term / scale).collect();
+                }
                 one.score = loss::score(reward, one.ended, missing_eos_penalty, reward_clip);
                 one
             })
@@ -544,9 +621,12 @@ impl Learner<'_, '_> {
                 one.logprobs = logprobs;
             }
         }
-        let reference = self.reference.logprobs(self.model, batch, micro);
-        let reference =
-            reference.map_err(doing(format!("{name}: log-probabilities of the reference")))?;
+        if batch.iter().any(|one| one.ref_logprobs.is_empty()) {
+            let reference = self.reference_logprobs(job, batch)?;
+            for (one, logprobs) in batch.iter_mut().zip(reference) {
+                one.ref_logprobs = logprobs;
+            }
+        }
         let values = match &self.critic {
             Some(critic) => Some(
                 critic
@@ -555,9 +635,6 @@ impl Learner<'_, '_> {
             ),
             None => None,
         };
-        for (one, logprobs) in batch.iter_mut().zip(reference.into_iter().flatten()) {
-            one.ref_logprobs = logprobs;
-        }
         for (one, values) in batch.iter_mut().zip(values.into_iter().flatten()) {
             one.values = values;
         }
@@ -817,8 +894,7 @@ impl Learner<'_, '_> {
 }
 
 /// How the divergence is reported: as the rewards have it, else by the estimator of the loss.
-fn estimator_of(recipe: &Recipe) -> crate::config::ppo::KlEstimator {
-    use crate::config::ppo::KlEstimator;
+fn estimator_of(recipe: &Recipe) -> KlEstimator {
     match (recipe.critic, recipe.surrogate.kl_coefficient) {
         (Some(ppo), _) => ppo.kl_estimator,
         (None, 0.0) => KlEstimator::K1,

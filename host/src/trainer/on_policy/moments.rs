@@ -48,10 +48,11 @@ impl RunningMoments {
         }
     }
 
-    /// Brings a batch's rewards to the scale of all so far, its own included.
-    pub fn normalise(&mut self, rewards: &mut [f64], how: RewardNormalisation) {
+    /// Brings a batch's rewards to the scale of all so far, its own included, by which they were
+    /// divided.
+    pub fn normalise(&mut self, rewards: &mut [f64], how: RewardNormalisation) -> f64 {
         let shift = match how {
-            RewardNormalisation::Off => return,
+            RewardNormalisation::Off => return 1.0,
             RewardNormalisation::Scale => 0.0,
             RewardNormalisation::Standardise => 1.0,
         };
@@ -61,6 +62,7 @@ impl RunningMoments {
         for reward in rewards {
             *reward = (*reward - shift * self.mean) / scale;
         }
+        scale
     }
 }
 

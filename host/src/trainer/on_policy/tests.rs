@@ -59,6 +59,7 @@ impl Environment for Sevens {
         step: u64,
         tasks: &[usize],
         responses: &[Response],
+        _: &[f64],
     ) -> Result<Scores, Error> {
         let share = |r: &Response| {
             if self.flat.is_some_and(|n| tasks[r.prompt].is_multiple_of(n)) {
@@ -71,6 +72,7 @@ impl Environment for Sevens {
         let score = |r| if bad { f64::NAN } else { share(r) };
         Ok(Scores {
             totals: responses.iter().map(|r| Some(score(r))).collect(),
+            per_token: Vec::new(),
             means: vec![("rewards/sevens".into(), 0.5)],
             warnings: Vec::new(),
         })

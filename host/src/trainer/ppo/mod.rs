@@ -63,7 +63,12 @@ fn advantages(batch: &mut [Experience], ppo: &Ppo, beta: f64) {
         .iter()
         .map(|e| {
             let estimator = ppo.kl_estimator;
-            token_rewards(&e.logprobs, &e.ref_logprobs, estimator, beta, e.score)
+            let at_end = e.score - e.token_scores.iter().sum::<f64>();
+            let mut rewards = token_rewards(&e.logprobs, &e.ref_logprobs, estimator, beta, at_end);
+            for (reward, score) in rewards.iter_mut().zip(&e.token_scores) {
+                *reward += score;
+            }
+            rewards
         })
         .collect();
     if ppo.whiten_rewards {
@@ -81,5 +86,40 @@ fn advantages(batch: &mut [Experience], ppo: &Ppo, beta: f64) {
     if ppo.whiten_advantages {
         let rows = batch.iter_mut().map(|e| e.advantages.as_mut_slice());
         whiten(rows, Mean::Shift);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::{FinishReason, Response};
+
+    // Would catch scores of tokens that are counted twice, or given at the end like the rest.
+    #[test]
+    fn scores_of_tokens_are_given_where_they_belong() {
+        let response = Response {
+            prompt: 0,
+            sample: 0,
+            ids: vec![1, 2, 3],
+            logprobs: vec![-1.0; 3],
+            finish: FinishReason::Eos,
+        };
+        let settings = Ppo {
+            gamma: 1.0,
+            lambda: 1.0,
+            whiten_rewards: false,
+            whiten_advantages: false,
+            ..Ppo::default()
+        };
+        let returns = |token_scores: &[f64]| {
+            let mut one = Experience::new(0, &[7], &response, 2.0);
+            one.values = vec![0.0; 3];
+            one.token_scores = token_scores.to_vec();
+            let mut batch = [one];
+            advantages(&mut batch, &settings, 0.0);
+            batch[0].returns.clone()
+        };
+        assert_eq!(returns(&[]), [2.0, 2.0, 2.0]);
+        assert_eq!(returns(&[0.5, -1.0, 0.25]), [2.0, 1.5, 2.5]);
     }
 }
