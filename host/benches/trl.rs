@@ -153,6 +153,7 @@ impl Environment for Parity {
         _step: u64,
         _tasks: &[usize],
         responses: &[Response],
+        _divergence: &[f64],
     ) -> Result<Scores, Failed> {
         let even = |r: &Response| r.ids.iter().filter(|id| *id % 2 == 0).count() as f64;
         let totals = responses.iter().map(|r| Some(even(r) / r.ids.len() as f64));

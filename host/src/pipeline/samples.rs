@@ -34,7 +34,7 @@ impl Run<'_> {
         Ok(tasks
             .iter()
             .zip(&responses)
-            .map(|(task, response)| self.judge().rollout(task, response))
+            .map(|(task, response)| self.judge().rollout(task, response, None))
             .collect())
     }
 

@@ -380,13 +380,14 @@ mod tests {
                 name: (*name).to_owned(),
                 reasons: reasons.collect(),
                 named: vec![Vec::new(); 8],
-                seconds: Vec::new(),
                 values,
+                ..PartRewards::default()
             }
         };
         let rewards = Rewards {
             totals: vec![Some(0.0); 8],
             parts: parts.iter().map(of_part).collect(),
+            ..Rewards::default()
         };
         let late = tokens > 20;
         let control = Control {

@@ -36,7 +36,12 @@ pub struct Experience {
 }
 
 impl Experience {
-    pub(super) fn new(task: usize, prompt: &[u32], response: &Response, score: f64) -> Self {
+    pub(in crate::trainer) fn new(
+        task: usize,
+        prompt: &[u32],
+        response: &Response,
+        score: f64,
+    ) -> Self {
         Self {
             task,
             sample: response.sample,

@@ -102,6 +102,7 @@ mod tests {
             sample: 0,
             ids: vec![1, 2, 3],
             logprobs: vec![-1.0; 3],
+            sampling_logprobs: vec![-1.0; 3],
             finish: FinishReason::Eos,
         };
         let settings = Ppo {
