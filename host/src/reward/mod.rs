@@ -339,6 +339,9 @@ mod tests {
         // Cut to 4.
         rollouts[0].reward_model_score = Some(-9.0);
         assert_eq!(totals(&rollouts, 1.0), Ok(vec![Some(-4.0), Some(1.0)]));
+        // What a shaper gave tokens of it is cut alike.
+        let cut = &with_reward_model(Vec::new(), 1.0, Some(4.0))[0];
+        assert_eq!([-9.0, 0.0, 4.0].map(|v| v * cut.share(v)), [-4.0, 0.0, 4.0]);
         rollouts[0].reward_model_score = None;
         rollouts[1].reward_model_score = Some(f64::NAN);
         assert_eq!(totals(&rollouts, 0.0), Ok(vec![Some(1.0), None]));

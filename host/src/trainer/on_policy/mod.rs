@@ -10,31 +10,31 @@ mod checkpoint;
 mod critic;
 mod experience;
 pub mod moments;
+mod reference;
+mod sampling;
 mod spikes;
 mod surrogate;
+mod updates;
 
-use std::sync::atomic::Ordering;
-
-use candle_core::DType;
 use serde_json::{Value, json};
 
 use super::checkpoint::Keeper;
 use super::grpo::loss::deviation;
 use super::loss_scale::LossScale;
 use super::optimizer::{AdamW, LearningRate};
-use super::ppo::loss;
 use super::{Error, Judge, Plan, Run, doing, judged};
 use crate::config::ppo::KlEstimator;
 use crate::config::training::Training;
 use crate::config::{Generation, Ppo, Rollout};
-use crate::models::{CausalLm, LanguageModel, Model, Parameter, with_reference};
-use crate::random::{Purpose, Stream};
+use crate::models::{CausalLm, LanguageModel, Model};
 use crate::rollout::kl::KlController;
-use crate::rollout::{self, Response, Stop};
-use critic::{Critic, ValueStats};
+use crate::rollout::{self, Response};
+use critic::Critic;
 use moments::RunningMoments;
+use reference::Reference;
+use sampling::Rollouts;
 use spikes::Spikes;
-use surrogate::Size;
+use updates::update_size;
 
 pub use experience::Experience;
 pub use surrogate::{Ratio, Surrogate, UpdateStats};
@@ -143,54 +143,6 @@ pub(super) struct Recipe<'a> {
     pub critic: Option<&'a Ppo>,
 }
 
-/// The frozen model that the policy is held to.
-enum Reference {
-    /// Nothing is held.
-    None,
-    /// The policy without its adapters.
-    AdaptersOff,
-    Copy(Box<LanguageModel>),
-}
-
-impl Reference {
-    fn of(policy: &LanguageModel, kl: &KlController) -> Result<Self, Error> {
-        if kl.coefficient == 0.0 {
-            return Ok(Self::None);
-        }
-        if policy.backbone().lora().is_some() {
-            return Ok(Self::AdaptersOff);
-        }
-        let copy = policy.copy().map_err(doing("copying the reference"))?;
-        Ok(Self::Copy(Box::new(copy)))
-    }
-
-    fn logprobs(
-        &self,
-        policy: &mut LanguageModel,
-        batch: &[Experience],
-        micro: usize,
-    ) -> candle_core::Result<Option<Vec<Vec<f32>>>> {
-        match self {
-            Self::None => Ok(None),
-            Self::AdaptersOff => {
-                with_reference(policy, |model| experience::logprobs(model, batch, micro)).map(Some)
-            }
-            Self::Copy(model) => experience::logprobs(&**model, batch, micro).map(Some),
-        }
-    }
-}
-
-/// Responses to learn from. `tasks[r.prompt]` is the prompt of the run that response `r` answers.
-struct Rollouts {
-    tasks: Vec<usize>,
-    responses: Vec<Response>,
-    /// Log-probabilities under the reference, if they are known already.
-    references: Vec<Vec<f32>>,
-    scores: Scores,
-    /// Prompts that took the place of others.
-    replaced: usize,
-}
-
 /// Where a training stands: with the weights, all that a checkpoint must hold.
 #[derive(Clone, Debug, PartialEq)]
 struct State {
@@ -218,16 +170,6 @@ struct Learner<'a, 'b> {
     reference: Reference,
     recipe: &'a mut Recipe<'b>,
     state: State,
-}
-
-/// Means over the updates of a step.
-#[derive(Default)]
-struct StepStats {
-    updates: f64,
-    policy: UpdateStats,
-    value_loss: f64,
-    value_clipped: f64,
-    grad_norm: f64,
 }
 
 /// Trains by `recipe`.
@@ -375,227 +317,7 @@ pub(super) fn train<E: Environment>(
     })
 }
 
-/// Responses of an optimizer step.
-fn update_size(training: &Training) -> usize {
-    (training.batch_size * training.gradient_accumulation_steps).max(1)
-}
-
-/// Whether there is nothing to compare: fewer than two rewards, or all the same.
-fn teaches_nothing(rollout: &Rollout, responses: &[Response], rewards: &[Option<f64>]) -> bool {
-    let pairs = responses.iter().zip(rewards);
-    let mut rewards = pairs.filter_map(|(response, reward)| {
-        let ended = response.finish != rollout::FinishReason::Length;
-        let penalty = rollout.missing_eos_penalty;
-        Some(loss::score((*reward)?, ended, penalty, rollout.reward_clip))
-    });
-    let first = rewards.next();
-    rewards.all(|reward| Some(reward) == first)
-}
-
-/// By how much each response is likelier under the policy than under the reference, in nats;
-/// nothing where the latter is not known.
-fn divergence(responses: &[Response], references: &[Vec<f32>]) -> Vec<f64> {
-    let pairs = responses.iter().zip(references);
-    pairs
-        .map(|(response, reference)| KlEstimator::K1.sum(&response.logprobs, reference))
-        .collect()
-}
-
 impl Learner<'_, '_> {
-    /// The step's responses, scored; None where an interrupt came first.
-    fn rollouts<E: Environment>(
-        &mut self,
-        job: &Job,
-        mut tasks: Vec<usize>,
-        environment: &mut E,
-        run: &mut Run,
-    ) -> Result<Option<Rollouts>, E::Error> {
-        let step = self.state.step;
-        let Some(mut responses) = self.sample(job, &tasks, 0, run)? else {
-            return Ok(None);
-        };
-        // Curves are those of the first: what was chosen by its rewards would flatter them.
-        let wanted = environment.wants_divergence();
-        let mut references = match wanted {
-            true => self.references(job, &tasks, &responses)?,
-            false => Vec::new(),
-        };
-        let diverged = divergence(&responses, &references);
-        let mut scores = environment.score(step, &tasks, &responses, &diverged)?;
-        let mut replaced = 0;
-        let per_prompt = job.rollout.samples_per_prompt;
-        // A value model learns from equal rewards, too.
-        let rounds = match self.recipe.critic {
-            Some(_) => 0,
-            None => job.rollout.resample_rounds as u64,
-        };
-        for round in 1..=rounds {
-            let teaches_nothing = |responses: &[Response], rewards: &[Option<f64>]| {
-                teaches_nothing(job.rollout, responses, rewards)
-            };
-            let groups = responses.chunks(per_prompt);
-            let groups = groups.zip(scores.totals.chunks(per_prompt)).enumerate();
-            let flat: Vec<usize> = groups
-                .filter_map(|(at, (responses, rewards))| {
-                    teaches_nothing(responses, rewards).then_some(at)
-                })
-                .collect();
-            let mut stream = Stream::new(run.seed, Purpose::Resampling, step, round);
-            let mut others = stream.permutation(job.prompts.len());
-            others.retain(|task| !tasks.contains(task));
-            others.truncate(flat.len());
-            if others.is_empty() {
-                break;
-            }
-            let Some(fresh) = self.sample(job, &others, round, run)? else {
-                return Ok(None);
-            };
-            let fresh_references = match wanted {
-                true => self.references(job, &others, &fresh)?,
-                false => Vec::new(),
-            };
-            let diverged = divergence(&fresh, &fresh_references);
-            let found = environment.score(step, &others, &fresh, &diverged)?;
-            scores.warnings.extend(found.warnings);
-            let groups = fresh
-                .chunks(per_prompt)
-                .zip(found.totals.chunks(per_prompt));
-            let places = flat.into_iter().zip(others).enumerate();
-            for ((at, (slot, task)), (fresh, rewards)) in places.zip(groups) {
-                if teaches_nothing(fresh, rewards) {
-                    continue;
-                }
-                let place = slot * per_prompt..(slot + 1) * per_prompt;
-                if !fresh_references.is_empty() {
-                    let fresh = &fresh_references[at * per_prompt..(at + 1) * per_prompt];
-                    references[place.clone()].clone_from_slice(fresh);
-                }
-                scores.totals[place.clone()].copy_from_slice(rewards);
-                for (old, new) in responses[place].iter_mut().zip(fresh) {
-                    *old = Response {
-                        prompt: slot,
-                        ..new.clone()
-                    };
-                }
-                tasks[slot] = task;
-                replaced += 1;
-            }
-        }
-        for warning in &scores.warnings {
-            run.tracker.warn(warning);
-        }
-        Ok(Some(Rollouts {
-            tasks,
-            responses,
-            references,
-            scores,
-            replaced,
-        }))
-    }
-
-    /// Log-probabilities of each response's tokens under the reference; empty without one.
-    fn references(
-        &mut self,
-        job: &Job,
-        tasks: &[usize],
-        responses: &[Response],
-    ) -> Result<Vec<Vec<f32>>, Error> {
-        let answered = responses.iter().map(|response| {
-            let task = tasks[response.prompt];
-            Experience::new(task, &job.prompts[task], response, 0.0)
-        });
-        let answered: Vec<Experience> = answered.collect();
-        self.reference_logprobs(job, &answered)
-    }
-
-    fn reference_logprobs(
-        &mut self,
-        job: &Job,
-        batch: &[Experience],
-    ) -> Result<Vec<Vec<f32>>, Error> {
-        let name = self.recipe.name;
-        let micro = job.training.batch_size;
-        let logprobs = self.reference.logprobs(self.model, batch, micro);
-        let logprobs =
-            logprobs.map_err(doing(format!("{name}: log-probabilities of the reference")))?;
-        Ok(logprobs.unwrap_or_default())
-    }
-
-    /// Responses to some prompts; None where an interrupt came first. Each `round` of a step has
-    /// random streams of its own.
-    fn sample(
-        &self,
-        job: &Job,
-        tasks: &[usize],
-        round: u64,
-        run: &mut Run,
-    ) -> Result<Option<Vec<Response>>, Error> {
-        let generation = Generation {
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            repetition_penalty: 1.0,
-            num_beams: 1,
-            ..job.generation.clone()
-        };
-        let prompts: Vec<Vec<u32>> = tasks.iter().map(|t| job.prompts[*t].clone()).collect();
-        let per_prompt = job.rollout.samples_per_prompt;
-        let seed = Stream::new(run.seed, Purpose::Rollouts, self.state.step, round).seed();
-        let responses = rollout::generate(
-            &*self.model,
-            &prompts,
-            per_prompt,
-            &generation,
-            &Stop::tokens(job.eos),
-            seed,
-            &mut |_| !run.interrupt.load(Ordering::Relaxed),
-        )
-        .map_err(doing(format!(
-            "{}: sampling {per_prompt} responses to each of {} prompts",
-            self.recipe.name,
-            prompts.len()
-        )))?;
-        Ok((responses.len() == prompts.len() * per_prompt).then_some(responses))
-    }
-
-    /// The responses that have a score.
-    fn experiences(&mut self, job: &Job, rollouts: &Rollouts) -> Vec<Experience> {
-        let Rollout {
-            missing_eos_penalty,
-            reward_normalisation,
-            reward_clip,
-            ..
-        } = *job.rollout;
-        let scored = rollouts.responses.iter().zip(&rollouts.scores.totals);
-        let (responses, mut rewards): (Vec<(usize, &Response)>, Vec<f64>) = scored
-            .enumerate()
-            .filter(|(_, (response, _))| !response.ids.is_empty())
-            .filter_map(|(at, (response, total))| Some(((at, response), (*total)?)))
-            .unzip();
-        let moments = &mut self.state.rewards;
-        let scale = moments.normalise(&mut rewards, reward_normalisation);
-        // Without values, the whole response is what is rewarded.
-        let per_token = &rollouts.scores.per_token[..];
-        let per_token = self.recipe.critic.map_or(&[][..], |_| per_token);
-        responses
-            .into_iter()
-            .zip(rewards)
-            .map(|((at, response), reward)| {
-                let task = rollouts.tasks[response.prompt];
-                let mut one = Experience::new(task, &job.prompts[task], response, reward);
-                if let Some(logprobs) = rollouts.references.get(at) {
-                    one.ref_logprobs.clone_from(logprobs);
-                }
-                if let Some(terms) = per_token.get(at) {
-                    one.token_scores = terms.iter().map(|term| term / scale).collect();
-                }
-                one.score = loss::score(reward, one.ended, missing_eos_penalty, reward_clip);
-                one
-            })
-            .collect()
-    }
-
     /// Says so where the divergence from the reference has jumped.
     fn watch_divergence(&mut self, run: &mut Run) {
         let State { step, kl, .. } = self.state;
@@ -606,185 +328,6 @@ impl Learner<'_, '_> {
                 self.recipe.name
             ));
         }
-    }
-
-    /// Log-probabilities that sampling did not leave, values and advantages.
-    fn observe(&mut self, job: &Job, batch: &mut [Experience]) -> Result<(), Error> {
-        let micro = job.training.batch_size;
-        let name = self.recipe.name;
-        // Half precision rounds differently where tokens come one by one, and the first ratio is to be
-        // 1. In f32 it is, to the sixth digit, and a pass over the batch is saved.
-        if self.model.backbone().compute() != DType::F32 {
-            let policy = experience::logprobs(&*self.model, batch, micro)
-                .map_err(doing(format!("{name}: log-probabilities of the policy")))?;
-            for (one, logprobs) in batch.iter_mut().zip(policy) {
-                one.logprobs = logprobs;
-            }
-        }
-        if batch.iter().any(|one| one.ref_logprobs.is_empty()) {
-            let reference = self.reference_logprobs(job, batch)?;
-            for (one, logprobs) in batch.iter_mut().zip(reference) {
-                one.ref_logprobs = logprobs;
-            }
-        }
-        let values = match &self.critic {
-            Some(critic) => Some(
-                critic
-                    .values(self.model, batch, micro)
-                    .map_err(doing(format!("{name}: values")))?,
-            ),
-            None => None,
-        };
-        for (one, values) in batch.iter_mut().zip(values.into_iter().flatten()) {
-            one.values = values;
-        }
-        (self.recipe.advantages)(batch, self.state.kl_coefficient);
-        Ok(())
-    }
-
-    /// All updates of a step; the inner error says why the batch was left out.
-    fn learn(
-        &mut self,
-        job: &Job,
-        batch: &[Experience],
-        seed: u64,
-        rate: &dyn Fn(u64) -> f64,
-    ) -> Result<Result<StepStats, String>, Error> {
-        if let Some(bad) = batch.iter().find(|e| !e.is_finite()) {
-            return Ok(Err(format!(
-                "a number of response {} to prompt {} is not finite",
-                bad.sample, bad.task
-            )));
-        }
-        let (step, size) = (self.state.step, update_size(job.training));
-        let (mut all, mut number) = (StepStats::default(), 0);
-        for pass in 0..self.recipe.passes.max(1) {
-            let mut order: Vec<usize> = (0..batch.len()).collect();
-            Stream::new(seed, Purpose::Minibatches, step, pass as u64).shuffle(&mut order);
-            for update in order.chunks_mut(size) {
-                // Neighbours that answer one prompt share its computation.
-                update.sort_unstable();
-                let update: Vec<&Experience> = update.iter().map(|i| &batch[*i]).collect();
-                let one = match self.update(job, &update, rate(number))? {
-                    Ok(stats) => stats,
-                    Err(reason) => return Ok(Err(reason)),
-                };
-                number += 1;
-                let stop = self
-                    .recipe
-                    .kl_stop
-                    .is_some_and(|m| one.policy.approx_kl > m);
-                all.add(&one);
-                if stop {
-                    return Ok(Ok(all));
-                }
-            }
-        }
-        Ok(Ok(all))
-    }
-
-    fn update(
-        &mut self,
-        job: &Job,
-        update: &[&Experience],
-        rate: f64,
-    ) -> Result<Result<StepStats, String>, Error> {
-        let name = self.recipe.name;
-        let size = Size {
-            responses: update.len(),
-            tokens: update.iter().map(|e| e.tokens()).sum(),
-            length_max: job.generation.max_new_tokens,
-        };
-        let mut stats = StepStats {
-            updates: 1.0,
-            ..StepStats::default()
-        };
-        let scale = self.state.loss_scale.map_or(1.0, |s| s.scale);
-        self.model.set_loss_scale(scale as f32);
-        self.model
-            .backbone_mut()
-            .begin_step(self.optimizer.number());
-        let clip = job.training.max_grad_norm;
-        let mut value = ValueStats::default();
-        if let Some(Critic::Own(critic)) = &mut self.critic {
-            let micro = job.training.batch_size;
-            let learned = critic.update(self.model, update, micro, rate, clip);
-            match learned.map_err(doing(format!(
-                "{name}: values of {} responses",
-                update.len()
-            )))? {
-                Ok(stats) => value = stats,
-                Err(reason) => return Ok(Err(reason)),
-            }
-        }
-        let mut entropies = 0.0;
-        for micro in update.chunks(job.training.batch_size.max(1)) {
-            let (batch, mut targets) = experience::pack(micro);
-            self.state.tokens += batch.tokens() as u64;
-            let surrogate = &self.recipe.surrogate;
-            targets.entropy_slopes = surrogate.entropy_slopes(targets.ids.len(), size);
-            let policy = &mut |i: usize, logprobs: &[f32]| {
-                surrogate.slopes(micro[i], logprobs, size, &mut stats.policy)
-            };
-            let doing = || doing(format!("{name}: {} responses", micro.len()));
-            entropies += match &mut self.critic {
-                Some(Critic::Shared(critic)) => critic
-                    .accumulate(
-                        self.model,
-                        (&batch, &targets),
-                        policy,
-                        (micro, size.tokens),
-                        &mut value,
-                    )
-                    .map_err(doing())?,
-                _ => self
-                    .model
-                    .accumulate(&batch, &targets, policy)
-                    .map_err(doing())?,
-            };
-        }
-        (stats.value_loss, stats.value_clipped) = (value.loss, value.clipped);
-        self.recipe
-            .surrogate
-            .add_entropies(entropies, &mut stats.policy);
-        let losses = [
-            ("the policy loss", stats.policy.loss),
-            ("the value loss", stats.value_loss),
-        ];
-        if let Some((what, value)) = losses.into_iter().find(|(_, loss)| !loss.is_finite()) {
-            self.discard()?;
-            return Ok(Err(format!("{what} is {value}")));
-        }
-        let mut trained = self.model.trainable_mut();
-        trained.extend(self.critic.iter_mut().flat_map(Critic::beside_policy_mut));
-        stats.grad_norm = self
-            .optimizer
-            .update(trained, rate, clip, scale)
-            .map_err(doing(format!("{name}: optimizer step")))?;
-        if let Some(loss_scale) = &mut self.state.loss_scale {
-            // An overflow in f16 is not the batch's fault as long as a smaller scale can help.
-            if stats.grad_norm.is_finite() {
-                loss_scale.done();
-            } else if loss_scale.overflowed() {
-                self.discard()?;
-                return Ok(Ok(StepStats {
-                    grad_norm: 0.0,
-                    ..stats
-                }));
-            }
-        }
-        if !stats.grad_norm.is_finite() {
-            self.discard()?;
-            return Ok(Err(format!("the gradient's norm is {}", stats.grad_norm)));
-        }
-        Ok(Ok(stats))
-    }
-
-    /// Forgets what has been accumulated.
-    fn discard(&mut self) -> Result<(), Error> {
-        let mut all: Vec<&mut Parameter> = self.model.trainable_mut();
-        all.extend(self.critic.iter_mut().flat_map(Critic::beside_policy_mut));
-        AdamW::discard(all).map_err(doing("zeroing gradients"))
     }
 
     /// Counts a batch that was left out and hands it over.
@@ -899,43 +442,6 @@ fn estimator_of(recipe: &Recipe) -> KlEstimator {
         (Some(ppo), _) => ppo.kl_estimator,
         (None, 0.0) => KlEstimator::K1,
         (None, _) => KlEstimator::K3,
-    }
-}
-
-impl StepStats {
-    fn add(&mut self, one: &Self) {
-        self.updates += one.updates;
-        self.policy.add(&one.policy, 1.0);
-        self.value_loss += one.value_loss;
-        self.value_clipped += one.value_clipped;
-        self.grad_norm += one.grad_norm;
-    }
-
-    fn tags(&self, values: bool) -> Vec<(&'static str, f64)> {
-        let mean = |sum: f64| sum / self.updates.max(1.0);
-        let policy = &self.policy;
-        let clipped = policy.clipped_low + policy.clipped_high;
-        let mut tags = vec![
-            ("loss", mean(policy.loss)),
-            ("loss/policy_avg", mean(policy.loss)),
-            ("policy/approxkl_avg", mean(policy.approx_kl)),
-            ("policy/clipfrac_avg", mean(clipped)),
-            ("policy/entropy_avg", mean(policy.entropy)),
-            ("entropy", mean(policy.entropy)),
-            ("clip_ratio/low_mean", mean(policy.clipped_low)),
-            ("clip_ratio/high_mean", mean(policy.clipped_high)),
-            ("clip_ratio/region_mean", mean(clipped)),
-            ("val/ratio", mean(policy.ratio)),
-            ("grad_norm", mean(self.grad_norm)),
-            ("updates", self.updates),
-        ];
-        if values {
-            tags.extend([
-                ("loss/value_avg", mean(self.value_loss)),
-                ("val/clipfrac_avg", mean(self.value_clipped)),
-            ]);
-        }
-        tags
     }
 }
 
