@@ -276,3 +276,103 @@ fn a_hundred_thousand_rows_in_bounded_memory() {
     println!("peak: {} MiB for a file of 400 MB", peak >> 10);
     assert!(peak << 10 < PEAK_BYTES_MAX, "{} MiB", peak >> 10);
 }
+
+/// Would catch predictions that are overwritten by their scores, and a file that nobody can write,
+/// found when all is scored.
+#[test]
+fn what_is_read_is_not_written_to() {
+    let workspace = Workspace::new();
+    workspace.write("rows.jsonl", ROWS);
+    workspace.write("others.jsonl", ROWS);
+    let metric = ["--metric", "exact-match"];
+    let same = ["--per-sample", "./rows.jsonl"];
+    eval(&workspace, &[&metric[..], &same].concat())
+        .expect_code(2)
+        .expect_stderr("--per-sample `./rows.jsonl` is the file `rows.jsonl`, which is read");
+    let same = [
+        "--predictions",
+        "others.jsonl",
+        "--per-sample",
+        "others.jsonl",
+    ];
+    eval(&workspace, &[&metric[..], &same].concat()).expect_code(2);
+    for file in ["rows.jsonl", "others.jsonl"] {
+        assert_eq!(workspace.read(file), ROWS);
+    }
+    let nowhere = ["--per-sample", "nowhere/scores.jsonl"];
+    eval(&workspace, &[&metric[..], &nowhere].concat())
+        .expect_code(2)
+        .expect_stderr("there is no folder `nowhere`");
+}
+
+/// Would catch a flag that a stream takes and does nothing with.
+#[test]
+fn a_stream_refuses_what_needs_all_of_it() {
+    let workspace = Workspace::new();
+    for flags in [
+        &["--target", "exact-match=1", "--require-targets"][..],
+        &["--per-sample", "scores.jsonl"],
+    ] {
+        let arguments = ["eval", "--predictions", "-", "--metric", "exact-match"];
+        with_plugins(&workspace)
+            .args(arguments)
+            .args(flags)
+            .stdin(ROWS)
+            .run()
+            .expect_code(2)
+            .expect_stderr("stdin is answered line by line");
+        // All together, as a file.
+        with_plugins(&workspace)
+            .args(arguments)
+            .args(flags)
+            .args(["--output", "json"])
+            .stdin(ROWS)
+            .run()
+            .expect_code(if flags.len() == 3 { 4 } else { 0 });
+    }
+}
+
+/// Would catch targets that are the baseline's where a second system is tested.
+#[test]
+fn targets_are_those_of_the_system_that_is_tested() {
+    let workspace = Workspace::new();
+    workspace.write("good.jsonl", ROWS.replace("x y z v", "x y z w"));
+    workspace.write("bad.jsonl", ROWS);
+    let gate = |first: &str, second: &str| {
+        let files = ["eval", "--predictions", first, "--predictions", second];
+        let target = ["--target", "exact-match=1", "--require-targets"];
+        let metric = ["--metric", "exact-match"];
+        call(&workspace, &[&files[..], &metric, &target].concat())
+    };
+    gate("good.jsonl", "bad.jsonl")
+        .expect_code(4)
+        .expect_stdout("targets of bad.jsonl");
+    gate("bad.jsonl", "good.jsonl")
+        .expect_code(0)
+        .expect_stdout("targets of good.jsonl");
+}
+
+/// Would catch rows that are left out without a word.
+#[test]
+fn rows_that_are_left_out_are_told() {
+    let workspace = Workspace::new();
+    workspace.write("rows.jsonl", format!("{ROWS}{{\"prediction\": 5}}\n"));
+    let skip = ["--metric", "exact-match", "--on-bad-row", "skip"];
+    eval(&workspace, &skip)
+        .expect_code(0)
+        .expect_stderr("warning: `rows.jsonl`: 1 row was left out; line 3: ");
+}
+
+/// Would catch a pipe that is opened twice and waited for.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_file() {
+    let workspace = Workspace::new();
+    let made = Command::new("mkfifo")
+        .arg(workspace.join("rows.jsonl"))
+        .status();
+    assert!(made.expect("mkfifo runs").success());
+    eval(&workspace, &["--metric", "exact-match"])
+        .expect_code(2)
+        .expect_stderr("is no regular file");
+}

@@ -74,6 +74,9 @@ fn runs_repeat_and_go_on() {
             std::fs::remove_dir_all(folder.join(gone)).expect("it was there");
         }
         std::fs::remove_file(folder.join("summary.json")).expect("it was there");
+        train(&workspace, method, "elsewhere", &["--resume", &cut])
+            .expect_code(2)
+            .expect_stderr("a run goes on in its own folder");
         train(&workspace, method, &cut, &["--resume"])
             .expect_code(0)
             .expect_stdout("after warm-up");
@@ -489,6 +492,13 @@ fn texts_are_learnt() {
         .expect_code(2)
         .expect_stderr("`--method ppo` needs prompts to sample responses to")
         .expect_stderr("--method sft learns texts without a prompt");
+    // Flags count for the builtin model, which has a warm-up of its own, as for any other.
+    let arguments = ["--dry-run", "--method", "sft", "--steps", "3"];
+    let few = ["--batch-size", "2", "--model-name", "builtin:tiny-code"];
+    let data = ["--train-data-path", "texts.jsonl"];
+    call(&workspace, &[&arguments[..], &few, &data].concat())
+        .expect_code(0)
+        .expect_stdout("3 of 2 demonstrations (--steps)");
     run(&["--method", "sft", "--output-dir", "out"])
         .expect_code(0)
         .expect_stderr("no task is held out, so no metric is computed");

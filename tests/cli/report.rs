@@ -131,6 +131,13 @@ fn a_page_has_everything_and_lets_nothing_out() {
     call(&workspace, &["report", "a"])
         .expect_code(0)
         .expect_stdout("a/report.html");
+    call(&workspace, &["report", "a", "--output", "elsewhere.html"])
+        .expect_code(0)
+        .expect_stdout("elsewhere.html");
+    assert_eq!(
+        workspace.read("elsewhere.html"),
+        workspace.read("a/report.html")
+    );
     let page = workspace.read("a/report.html");
     for part in [
         "id=\"overview\"",

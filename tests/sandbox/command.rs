@@ -49,6 +49,11 @@ fn exec_is_like_an_interpreter() {
         .expect_code(1)
         .expect_stderr("SyntaxError");
     let workspace = Workspace::new();
+    workspace.write("program.py", "print(1)\n");
+    let much = vec![b'x'; (64 << 20) + 1];
+    let run = exec(&workspace).arg("program.py").stdin(much).run();
+    run.expect_code(2)
+        .expect_stderr("stdin has more than 67108864 bytes");
     let run = exec(&workspace).arg("-").stdin("print(2 ** 70)").run();
     assert_eq!(run.expect_code(0).stdout, "1180591620717411303424\n");
 }

@@ -27,9 +27,13 @@ mod code {
     pub const EXCEPTION: u8 = 1;
 }
 
+/// Bytes of stdin that a program may have. Chosen: a quarter of its memory, unless told otherwise.
+const STDIN_MAX: u64 = 64 << 20;
+
 #[derive(clap::Args)]
 #[command(
     after_help = "The program gets stdin, and nothing else of this machine: no file, network, environment or clock.\n\
+    It starts once stdin has ended, of which it takes 64 MiB at most.\n\
     Its exit code is passed on: 0 at its end, the code it gave to exit, 1 after an exception that nothing caught;\n\
     124 out of fuel or time, 125 out of output, 134 trap or too deep a recursion, 137 out of memory."
 )]
@@ -102,7 +106,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut stdin = Vec::new();
     // An interactive program would wait for its reader; here it is run once all input is there.
     if !from_stdin && !std::io::stdin().is_terminal() {
-        std::io::stdin().read_to_end(&mut stdin).context("stdin")?;
+        let mut limited = std::io::stdin().take(STDIN_MAX + 1);
+        limited.read_to_end(&mut stdin).context("stdin")?;
+        if stdin.len() as u64 > STDIN_MAX {
+            return Err(Usage(format!(
+                "stdin has more than {STDIN_MAX} bytes\nhint: the program starts once all of its input is there"
+            ))
+            .into());
+        }
     }
     let execution = pool
         .run(language, &source, &stdin)

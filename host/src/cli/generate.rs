@@ -25,7 +25,7 @@ pub struct Args {
     /// What the model goes on from
     #[arg(long, value_name = "TEXT", required_unless_present = "prompts")]
     pub prompt: Option<String>,
-    /// Prompts: JSON Lines with `prompt` or `messages`, or text with one a line
+    /// Prompts: JSON Lines with `prompt` or `messages`, or text with one a line; - is stdin
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub prompts: Option<PathBuf>,
     /// Prompts are messages to an assistant: put them into the model's chat template
@@ -282,10 +282,23 @@ fn certain(text: &str, stops: &[String]) -> usize {
 
 fn read_prompts(file: &Path) -> Result<Vec<Value>> {
     let wrong = |message: String| Usage(format!("prompts `{}`{message}", file.display()));
-    let text = fs::read_to_string(file).map_err(|e| wrong(format!(": {e}")))?;
-    let is_json = file
-        .extension()
-        .is_some_and(|ending| ending == "jsonl" || ending == "json");
+    let ending = file.extension().and_then(|ending| ending.to_str());
+    if let Some(ending @ ("csv" | "tsv" | "parquet")) = ending {
+        return Err(wrong(format!(
+            ": .{ending} files are not read here\nhint: JSON Lines with `prompt` or `messages`, or text with a prompt a line"
+        ))
+        .into());
+    }
+    let from_stdin = file.as_os_str() == "-";
+    let text = match from_stdin {
+        true => io::read_to_string(io::stdin()),
+        false => fs::read_to_string(file),
+    };
+    let text = text.map_err(|e| wrong(format!(": {e}")))?;
+    let is_json = match from_stdin {
+        true => text.trim_start().starts_with('{'),
+        false => matches!(ending, Some("jsonl" | "json")),
+    };
     let mut rows = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if line.trim().is_empty() {

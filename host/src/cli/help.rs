@@ -30,10 +30,12 @@ macro_rules! guides {
 }
 
 /// In the order in which somebody new would read them.
-static GUIDES: [Guide; 10] = guides![
+static GUIDES: [Guide; 12] = guides![
     "fast-mode",
+    "learning",
     "your-data",
     "configuration",
+    "run-folder",
     "reproduce",
     "plugins",
     "write-a-metric",

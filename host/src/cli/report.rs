@@ -16,7 +16,7 @@ pub struct Args {
     #[arg(value_name = "OTHER")]
     other: Option<PathBuf>,
     /// The page's file [default: RUN/report.html; compare-RUN-OTHER.html in the folder of OTHER]
-    #[arg(long, value_name = "FILE", requires = "other")]
+    #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
@@ -26,7 +26,12 @@ pub struct Args {
 /// A folder holds no run, or the page can't be written.
 pub fn run(args: &Args) -> Result<()> {
     let Some(other) = &args.other else {
-        let file = report::write(&args.run)?;
+        let mut file = report::write(&args.run)?;
+        if let Some(other) = &args.output {
+            std::fs::copy(&file, other)
+                .map_err(|error| Usage(format!("`{}`: {error}", other.display())))?;
+            file.clone_from(other);
+        }
         println!("{}", file.display());
         return Ok(());
     };

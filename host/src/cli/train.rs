@@ -1,14 +1,14 @@
 //! `rlhf [train]`: the whole pipeline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum as _;
 
-use super::MissedTarget;
 use super::resume::{self, Found};
+use super::{MissedTarget, Usage};
 use crate::config::data::OnBadRow;
 use crate::config::model::Precision;
 use crate::config::training::Method;
@@ -497,6 +497,15 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         None => pipeline::Start::New,
         Some(from) => {
             let found = Found::of(from, &config)?;
+            let whole = |folder: &Path| folder.canonicalize().ok();
+            if args.output_dir.is_some() && whole(&config.run_folder()) != whole(&found.run) {
+                return Err(Usage(format!(
+                    "--output-dir names `{}`, and the run of `--resume {from}` is in `{}`\nhint: a run goes on in its own folder; leave --output-dir out",
+                    config.run_folder().display(),
+                    found.run.display()
+                ))
+                .into());
+            }
             found.tell();
             config.output_dir = found.run;
             config.experiment_name = None;

@@ -80,6 +80,9 @@ impl Mode {
         }
         if model == Origin::Builtin {
             tiny_code(&mut config);
+            if method == Some(Method::Sft) {
+                tiny_code_alone(&mut config);
+            }
             if method.is_some_and(Method::learns_from_rewards) {
                 tiny_code_rewards(&mut config);
             }
@@ -111,6 +114,17 @@ fn tiny_code(config: &mut Config) {
     config.warm_up.steps = 400;
     config.warm_up.learning_rate = 3e-3;
     config.warm_up.weight_decay = 0.1;
+}
+
+/// Its warm-up as a training with nothing behind it, whose settings are those of any training.
+fn tiny_code_alone(config: &mut Config) {
+    config.training.learning_rate = config.warm_up.learning_rate;
+    config.training.weight_decay = config.warm_up.weight_decay;
+    config.training.batch_size = config.warm_up.batch_size;
+    config.training.steps = config.warm_up.steps;
+    // More than the embedded tasks need for these steps.
+    config.training.epochs = 20;
+    config.warm_up.steps = 0;
 }
 
 /// What it needs to learn from rewards for its own responses: an update of 64 responses is where

@@ -3,7 +3,7 @@
 use super::{Mode, Origin};
 
 const OWN_FOLDER: &str = "a folder for each preset";
-const TINY: &str = "chosen on two cores: the whole job in a minute; see `rlhf help fast-mode`";
+const TINY: &str = "chosen on two cores: the whole job in minutes; see `rlhf help fast-mode`";
 const TINY_SAMPLING: &str = "pairs should show what the model does, not only what it does best";
 const TINY_REWARDS: &str =
     "chosen: with 64 responses an update, PPO's gradient is more signal than noise";
@@ -64,7 +64,7 @@ mod tests {
         let defaults = leaves(&Config::default());
         for mode in Mode::ALL {
             for model in [Origin::Builtin, Origin::Pretrained] {
-                for method in [None, Some(Method::Ppo)] {
+                for method in [None, Some(Method::Ppo), Some(Method::Sft)] {
                     let rewards = method.is_some_and(Method::learns_from_rewards);
                     let preset = mode.config(model, method);
                     for (key, value) in leaves(&preset) {

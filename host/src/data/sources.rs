@@ -223,13 +223,13 @@ impl Adapters {
         language: &str,
         rows: usize,
         mut take: impl FnMut(Vec<Sample>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<(usize, Vec<String>), E> {
         let mut samples = Vec::new();
         let mut any = false;
         let mut taken = Ok(());
         let kind = serde_json::Map::from_iter([("kind".to_owned(), "prediction".into())]);
         let options = with_columns(kind, columns);
-        self.rows(path, options, on_bad_row, |row| {
+        let skipped = self.rows(path, options, on_bad_row, |row| {
             let Content::Prediction(mut sample) = row.content else {
                 return Err(RowError {
                     origin: row.origin,
@@ -256,10 +256,10 @@ impl Adapters {
                 path: path.display().to_string(),
             }));
         }
-        if samples.is_empty() {
-            return Ok(());
+        if !samples.is_empty() {
+            take(samples)?;
         }
-        take(samples)
+        Ok(skipped)
     }
 
     /// Hands each row of a file to `take`; how many bad ones were skipped, and the first of them.
@@ -281,6 +281,13 @@ impl Adapters {
             return Err(Error::File {
                 path: name,
                 message: "is a folder\nhint: name a file in it".into(),
+            });
+        }
+        // A pipe could be read only once, and from its beginning.
+        if !metadata.is_file() {
+            return Err(Error::File {
+                path: name,
+                message: "is no regular file\nhint: write the data into a file; `rlhf eval --predictions -` reads JSON Lines from stdin".into(),
             });
         }
         let adapter = self.for_file(path)?;

@@ -43,11 +43,11 @@ const WEIGHTS: &[(&str, &str)] = &[
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "model `{name}` is not a folder\nhint: a model is a folder with config.json and weights, a GGUF file, a hub name such as `owner/name`, or `builtin:tiny-code`"
+        "model `{name}` is not a folder\nhint: a model is a folder with config.json and weights, a GGUF file, a hub name such as `owner/name`, or (for --model-name) `builtin:tiny-code`"
     )]
     NotAFolder { name: String },
     #[error(
-        "model `{name}` is not in the cache `{}`, and HF_HUB_OFFLINE is set\nhint: unset it, or give --model-name a local folder", .cache.display()
+        "model `{name}` is not in the cache `{}`, and HF_HUB_OFFLINE is set\nhint: unset it, or name a local folder", .cache.display()
     )]
     Offline { name: String, cache: PathBuf },
     #[error(
@@ -71,7 +71,7 @@ pub enum Error {
     )]
     NoWeights { name: String, found: String },
     #[error(
-        "model `{name}` is not in the cache and can't be fetched from the hub: {reason}\nhint: check the name and the network, or give --model-name a local folder or `builtin:tiny-code`; what was fetched so far is kept and a next try goes on from there"
+        "model `{name}` is not in the cache and can't be fetched from the hub: {reason}\nhint: check the name and the network, or name a local folder; what was fetched so far is kept and a next try goes on from there"
     )]
     Fetch { name: String, reason: String },
 }

@@ -14,7 +14,7 @@ const BATCH: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "`{folder}` is no trained reward model but {found}\nhint: `rlhf reward train --reward-model-name {folder}` makes one of it, if its architecture can be one"
+        "`{folder}` is no trained reward model but {found}\nhint: a run's is in its folder `final`; `rlhf reward train --reward-model-name {folder}` makes one of a model whose architecture can be one"
     )]
     NotTrained { folder: String, found: String },
     #[error(transparent)]

@@ -2,66 +2,73 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::cli::Usage;
 use crate::plugin::Sample;
 
-/// A line as it is written.
-#[derive(Deserialize)]
-struct Written {
-    #[serde(alias = "task_id")]
-    id: Option<Value>,
-    #[serde(default)]
-    prompt: Text,
-    #[serde(alias = "response", alias = "completion")]
-    prediction: Text,
-    #[serde(alias = "reference", default)]
-    references: References,
-    #[serde(default)]
-    tests: Vec<String>,
-    language: Option<String>,
-}
+/// A line as it is written. What is null is as if it were not there.
+struct Written(Map<String, Value>);
 
-/// A text, or a conversation whose last message it is (as TRL hands over completions of chats).
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Text {
-    Plain(String),
-    Messages(Vec<Message>),
-}
-
-#[derive(Deserialize)]
-struct Message {
-    content: String,
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self::Plain(String::new())
+impl Written {
+    /// The value of a field under the first of its names that has one.
+    fn field(&mut self, names: &[&str]) -> Option<Value> {
+        let mut found = names.iter().filter_map(|name| self.0.remove(*name));
+        found.find(|value| !value.is_null())
     }
-}
 
-impl Text {
-    fn last(self) -> String {
-        match self {
-            Self::Plain(text) => text,
-            Self::Messages(messages) => {
-                let last = messages.into_iter().next_back();
-                last.map_or(String::new(), |message| message.content)
-            }
+    /// A text, or a conversation whose last message it is (as TRL hands over completions of chats).
+    fn text(&mut self, names: &[&str]) -> Result<Option<String>, String> {
+        let wrong = |found: &Value| {
+            format!(
+                "`{}`: expected a text or messages with `content`, found {}",
+                names[0],
+                short(found)
+            )
+        };
+        match self.field(names) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Array(messages)) => match messages.last() {
+                None => Ok(Some(String::new())),
+                Some(last) => match last["content"].as_str() {
+                    Some(text) => Ok(Some(text.to_owned())),
+                    None => Err(wrong(last)),
+                },
+            },
+            Some(other) => Err(wrong(&other)),
+        }
+    }
+
+    /// A text, or a list of texts.
+    fn texts(&mut self, names: &[&str]) -> Result<Vec<String>, String> {
+        let wrong = |found: &Value| {
+            format!(
+                "`{}`: expected a text or a list of texts, found {}",
+                names[0],
+                short(found)
+            )
+        };
+        match self.field(names) {
+            None => Ok(Vec::new()),
+            Some(Value::String(text)) => Ok(vec![text]),
+            Some(Value::Array(texts)) => texts
+                .iter()
+                .map(|text| text.as_str().map(str::to_owned).ok_or_else(|| wrong(text)))
+                .collect(),
+            Some(other) => Err(wrong(&other)),
         }
     }
 }
 
-#[derive(Deserialize, Default)]
-#[serde(untagged)]
-enum References {
-    #[default]
-    None,
-    One(String),
-    Many(Vec<String>),
+/// A value as a message shows it.
+fn short(value: &Value) -> String {
+    const SHOWN: usize = 40;
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("`{}…`", &text[..end]),
+        None => format!("`{text}`"),
+    }
 }
 
 /// A line that was read.
@@ -143,26 +150,31 @@ impl<R: Read> Lines<R> {
     }
 
     fn sample(&self, number: usize, line: &[u8]) -> Result<Sample, String> {
-        let line: Written = serde_json::from_slice(line).map_err(|error| {
+        // A byte order mark, as files have that were written on Windows.
+        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        let value: Value = serde_json::from_slice(line).map_err(|error| {
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or_default();
-            message.to_owned()
+            format!("no JSON: {message}")
         })?;
+        let mut line = match value {
+            Value::Object(fields) => Written(fields),
+            other => return Err(format!("expected an object, found {}", short(&other))),
+        };
+        let response = line.text(&["prediction", "response", "completion"])?;
         Ok(Sample {
-            id: match line.id {
-                None | Some(Value::Null) => number.to_string(),
+            id: match line.field(&["id", "task_id"]) {
+                None => number.to_string(),
                 Some(Value::String(id)) => id,
                 Some(other) => other.to_string(),
             },
-            prompt: line.prompt.last(),
-            response: line.prediction.last(),
-            references: match line.references {
-                References::None => Vec::new(),
-                References::One(text) => vec![text],
-                References::Many(texts) => texts,
-            },
-            language: line.language.unwrap_or_else(|| self.language.clone()),
-            tests: line.tests,
+            prompt: line.text(&["prompt"])?.unwrap_or_default(),
+            response: response.ok_or("no `prediction` (or `response`, `completion`)")?,
+            references: line.texts(&["references", "reference"])?,
+            language: line
+                .text(&["language"])?
+                .unwrap_or_else(|| self.language.clone()),
+            tests: line.texts(&["tests"])?,
         })
     }
 }
@@ -201,5 +213,37 @@ mod tests {
         let second = lines.ready(8).expect("reads");
         assert!(second[0].sample.is_err());
         assert!(lines.ready(8).expect("reads").is_empty());
+    }
+
+    // Would catch nulls that are refused, a byte order mark that is, and a message about our types.
+    #[test]
+    fn fields_are_taken_or_named() {
+        let sample = |line: &str| {
+            let mut lines = Lines::new(line.as_bytes(), "python");
+            let line = lines.next().expect("reads").expect("a line");
+            line.sample
+        };
+        let null = r#"{"id": null, "prompt": null, "completion": "a", "prediction": null,
+            "reference": "b", "language": null, "tests": null}"#;
+        let null = format!("\u{feff}{}", null.replace('\n', " "));
+        let found = sample(&null).expect("it is one");
+        assert_eq!((found.response.as_str(), found.id.as_str()), ("a", "1"));
+        assert_eq!(found.references, ["b"]);
+        assert_eq!(found.language, "python");
+        for (line, problem) in [
+            ("[]", "expected an object, found `[]`"),
+            ("{", "no JSON: EOF while parsing an object"),
+            ("{}", "no `prediction` (or `response`, `completion`)"),
+            (
+                r#"{"prediction": 5}"#,
+                "`prediction`: expected a text or messages with `content`, found `5`",
+            ),
+            (
+                r#"{"prediction": "a", "references": ["b", 1]}"#,
+                "`references`: expected a text or a list of texts, found `1`",
+            ),
+        ] {
+            assert_eq!(sample(line), Err(problem.to_owned()));
+        }
     }
 }

@@ -10,7 +10,7 @@ mod systems;
 
 pub(super) use predictions::columns;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -86,7 +86,7 @@ pub struct Args {
     /// Device of the encoder
     #[arg(long, value_parser = super::train::device, value_name = "cpu|cuda|metal|auto", default_value = "auto")]
     device: config::Device,
-    /// What a metric should reach; repeatable
+    /// What a metric should reach, of two systems in the second; repeatable
     #[arg(long, value_name = "METRIC=VALUE")]
     target: Vec<String>,
     /// Exit with 4 if a metric misses its target
@@ -119,6 +119,7 @@ pub fn run(args: &Args) -> Result<()> {
         )
         .into());
     }
+    check_files(args)?;
     let runtime = Runtime::of_user()?;
     let plugins = plugins(args, &runtime)?;
     let metrics = &plugins.metrics;
@@ -126,6 +127,7 @@ pub fn run(args: &Args) -> Result<()> {
     let (reader, sources) = Reader::of(args, &runtime, plugins.adapters)?;
     let output = match (sources.as_slice(), args.output) {
         ([Source::Stdin], None | Some(Output::Jsonl)) => {
+            check_stream(args)?;
             let lacks: Vec<&str> = plugins.not_computed.iter().map(|(_, why)| &**why).collect();
             return match lacks.is_empty() {
                 true => stream::run(args, &reader, metrics),
@@ -173,7 +175,9 @@ pub fn run(args: &Args) -> Result<()> {
         .iter()
         .map(|system| pass_at(args, metrics, system))
         .collect();
-    let targets = against_targets(&targets, &results[0]);
+    // Of two systems the second is the one that is tested.
+    let tested = results.len() - 1;
+    let targets = against_targets(&targets, &results[tested]);
     let report = Report {
         systems: &systems,
         metrics,
@@ -199,6 +203,56 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(MissedTarget(missed.join(", ")).into());
     }
     Ok(())
+}
+
+/// What is written must be none of what is read, and a place that can be written to.
+fn check_files(args: &Args) -> Result<(), Usage> {
+    let Some(file) = &args.per_sample else {
+        return Ok(());
+    };
+    let same = |read: &PathBuf| match (file.canonicalize(), read.canonicalize()) {
+        (Ok(written), Ok(read)) => written == read,
+        _ => false,
+    };
+    if let Some(read) = args
+        .predictions
+        .iter()
+        .chain(&args.tasks)
+        .find(|read| same(read))
+    {
+        return Err(Usage(format!(
+            "--per-sample `{}` is the file `{}`, which is read\nhint: name another file",
+            file.display(),
+            read.display()
+        )));
+    }
+    let folder = match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    match folder.is_dir() {
+        true => Ok(()),
+        false => Err(Usage(format!(
+            "--per-sample `{}`: there is no folder `{}`",
+            file.display(),
+            folder.display()
+        ))),
+    }
+}
+
+/// What needs all predictions can't be had while they come one by one.
+fn check_stream(args: &Args) -> Result<(), Usage> {
+    let given = [
+        ("--target", !args.target.is_empty()),
+        ("--per-sample", args.per_sample.is_some()),
+        ("--pass-at", !args.pass_at.is_empty()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((flag, _)) => Err(Usage(format!(
+            "{flag} is for all predictions together, and stdin is answered line by line\nhint: put the predictions into a file, or ask for the scores of all by --output json"
+        ))),
+    }
 }
 
 /// The plugins that the arguments name, or the usual metrics.

@@ -25,7 +25,7 @@ pub struct Report<'a> {
     pub comparisons: &'a [Vec<Comparison>],
     /// By system.
     pub pass_at: &'a [Vec<PassAt>],
-    /// Of the first system.
+    /// Of the last system.
     pub targets: &'a [TargetResult],
 }
 
@@ -63,7 +63,11 @@ impl Report<'_> {
             }
         }
         if !self.targets.is_empty() {
-            write!(out, "targets\n{}", tables::targets(self.targets))?;
+            match systems.split_last() {
+                Some((tested, [_, ..])) => writeln!(out, "targets of {}", tested.name)?,
+                _ => writeln!(out, "targets")?,
+            }
+            write!(out, "{}", tables::targets(self.targets))?;
         }
         let signatures = self.results[0].iter().map(|result| &result.signature);
         for signature in signatures.filter(|signature| !signature.is_empty()) {
@@ -72,13 +76,13 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// A system's metrics; the first one's with their targets.
+    /// A system's metrics; the last one's with their targets.
     fn with_targets(&self, system: usize) -> Result<Vec<Value>> {
         let mut all = Vec::new();
         for result in &self.results[system] {
             let mut value = serde_json::to_value(result)?;
             let of = self.targets.iter().find(|one| one.metric == result.name);
-            if let Some(target) = of.filter(|_| system == 0) {
+            if let Some(target) = of.filter(|_| system + 1 == self.systems.len()) {
                 value["target"] = json!(target.target);
                 value["met"] = json!(target.met);
             }
@@ -153,7 +157,7 @@ impl Report<'_> {
             let comparisons = at.checked_sub(1).map(|at| &self.comparisons[at]);
             for result in &self.results[at] {
                 let target = self.targets.iter().find(|one| one.metric == result.name);
-                let target = target.filter(|_| at == 0);
+                let target = target.filter(|_| at + 1 == self.systems.len());
                 let mut comparisons = comparisons.into_iter().flatten();
                 let compared = comparisons.find(|one| one.metric == result.name);
                 let [low, high] = bounds(result.interval);

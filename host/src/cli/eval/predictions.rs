@@ -101,19 +101,25 @@ impl<'a> Reader<'a> {
             Source::Texts(sample) => joined(vec![Sample::clone(sample)]),
             Source::Stdin => {
                 let mut lines = Lines::new(std::io::stdin().lock(), &self.args.language);
-                let mut any = false;
+                let (mut any, mut skipped) = (false, Vec::new());
                 loop {
                     let block = lines.block(ROWS_PER_BLOCK)?;
                     if block.is_empty() {
                         break;
                     }
                     let samples = block.into_iter().filter_map(|line| match line.sample {
-                        Err(_) if self.args.on_bad_row == OnBadRow::Skip => None,
+                        Err(problem) if self.args.on_bad_row == OnBadRow::Skip => {
+                            skipped.push(format!("line {}: {problem}", line.number));
+                            None
+                        }
                         sample => Some(sample.map_err(|error| lines.wrong(line.number, &error))),
                     });
                     let samples = samples.collect::<Result<Vec<_>, _>>()?;
                     any |= !samples.is_empty();
                     joined(samples)?;
+                }
+                if let Some(first) = skipped.first() {
+                    left_out("stdin", skipped.len(), first);
                 }
                 match any {
                     true => Ok(()),
@@ -126,7 +132,12 @@ impl<'a> Reader<'a> {
                 };
                 let columns = guess::columns(path, &self.columns);
                 let (rows, language) = (self.args.on_bad_row, self.args.language.as_str());
-                adapters.predictions(path, &columns, rows, language, ROWS_PER_BLOCK, joined)
+                let (count, first) =
+                    adapters.predictions(path, &columns, rows, language, ROWS_PER_BLOCK, joined)?;
+                if let Some(first) = first.first() {
+                    left_out(&name, count, first);
+                }
+                Ok(())
             }
         }
     }
@@ -160,6 +171,12 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Says that rows were left out, since a score is of the others.
+fn left_out(name: &str, count: usize, first: &str) {
+    let rows = if count == 1 { "row was" } else { "rows were" };
+    eprintln!("warning: `{name}`: {count} {rows} left out; {first}");
 }
 
 fn sources(args: &Args) -> Result<Vec<Source>, Usage> {
