@@ -314,7 +314,7 @@ fn a_stream_refuses_what_needs_all_of_it() {
         &["--per-sample", "scores.jsonl"],
     ] {
         let arguments = ["eval", "--predictions", "-", "--metric", "exact-match"];
-        with_plugins(&workspace)
+        with_plugins(rlhf!(&workspace))
             .args(arguments)
             .args(flags)
             .stdin(ROWS)
@@ -322,7 +322,7 @@ fn a_stream_refuses_what_needs_all_of_it() {
             .expect_code(2)
             .expect_stderr("stdin is answered line by line");
         // All together, as a file.
-        with_plugins(&workspace)
+        with_plugins(rlhf!(&workspace))
             .args(arguments)
             .args(flags)
             .args(["--output", "json"])

@@ -109,11 +109,11 @@ fn supervised_training_goes_on() {
         std::fs::remove_dir_all(workspace.path().join("cut").join(gone)).expect("it was there");
     }
     let from = Path::new("cut").join("checkpoint-2").display().to_string();
-    train(&workspace, "sft", "elsewhere", &["--resume", &from]).expect_code(0);
+    train(&workspace, "sft", "cut", &["--resume", &from]).expect_code(0);
     same(&workspace, "whole", "cut");
     // Another learning rate is another run.
     let other = ["--resume", "cut", "--learning-rate", "0.5"];
-    let run = train(&workspace, "sft", "elsewhere", &other);
+    let run = train(&workspace, "sft", "cut", &other);
     assert!(
         run.stderr.contains("training.learning_rate is"),
         "{}",
@@ -372,6 +372,8 @@ fn a_plan_has_the_steps_that_are_done() {
                 file,
                 "--batch-size",
                 "4",
+                "--epochs",
+                "2",
                 "--output-dir",
                 method,
             ];
@@ -499,7 +501,7 @@ fn texts_are_learnt() {
     call(&workspace, &[&arguments[..], &few, &data].concat())
         .expect_code(0)
         .expect_stdout("3 of 2 demonstrations (--steps)");
-    run(&["--method", "sft", "--output-dir", "out"])
+    run(&["--method", "sft", "--epochs", "2", "--output-dir", "out"])
         .expect_code(0)
         .expect_stderr("no task is held out, so no metric is computed");
     let losses = rows(&workspace, "out/metrics.jsonl", "warm-up");

@@ -31,7 +31,7 @@ fn the_newest_whole_checkpoint_is_taken() {
     cut(&workspace, "cut");
     flip(&workspace.join("cut/checkpoint-10/optimizer.safetensors"));
     let named = ["--resume", "cut/checkpoint-10"];
-    run(&workspace, "dpo", "elsewhere", &named)
+    run(&workspace, "dpo", "cut", &named)
         .run()
         .expect_code(2)
         .expect_stderr(

@@ -277,17 +277,10 @@ impl Adapters {
         };
         // Before an adapter is chosen, so that a missing file is called that.
         let metadata = path.metadata().map_err(open)?;
-        if metadata.is_dir() {
+        if let Some(message) = no_file(&metadata) {
             return Err(Error::File {
                 path: name,
-                message: "is a folder\nhint: name a file in it".into(),
-            });
-        }
-        // A pipe could be read only once, and from its beginning.
-        if !metadata.is_file() {
-            return Err(Error::File {
-                path: name,
-                message: "is no regular file\nhint: write the data into a file; `rlhf eval --predictions -` reads JSON Lines from stdin".into(),
+                message: message.into(),
             });
         }
         let adapter = self.for_file(path)?;
@@ -325,6 +318,19 @@ impl Adapters {
             return Err(bad_rows(&name, &bad, bad_count));
         }
         Ok((bad_count, bad.iter().map(one_line).collect()))
+    }
+}
+
+/// Why data can't be read from there: they are read from any place, and more than once.
+pub fn no_file(metadata: &std::fs::Metadata) -> Option<&'static str> {
+    if metadata.is_dir() {
+        return Some("is a folder\nhint: name a file in it");
+    }
+    match metadata.is_file() {
+        true => None,
+        false => Some(
+            "is no regular file\nhint: write the data into a file; `rlhf eval --predictions -` reads JSON Lines from stdin",
+        ),
     }
 }
 

@@ -17,6 +17,7 @@ use anyhow::Result;
 
 use super::{MissedTarget, Usage};
 use crate::config::{self, data::OnBadRow};
+use crate::data::sources::no_file;
 use crate::evaluate::paired::{self, Comparison};
 use crate::evaluate::pass_at::{self, PassAt};
 use crate::evaluate::{self, MetricResult};
@@ -205,8 +206,16 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What is written must be none of what is read, and a place that can be written to.
+/// What is read must be files, and what is written none of them, in a folder that is there.
 fn check_files(args: &Args) -> Result<(), Usage> {
+    let read = args.predictions.iter().chain(&args.tasks);
+    for path in read.filter(|path| path.as_os_str() != "-") {
+        // What is not there is said where it is opened.
+        let problem = path.metadata().ok().as_ref().and_then(no_file);
+        if let Some(problem) = problem {
+            return Err(Usage(format!("`{}` {problem}", path.display())));
+        }
+    }
     let Some(file) = &args.per_sample else {
         return Ok(());
     };
