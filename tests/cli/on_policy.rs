@@ -584,17 +584,13 @@ fn shapers_know_tests_and_divergence_and_reward_tokens() {
             ],
         ),
     ] {
-        let arguments = [
-            "--method",
-            method,
-            "--plugin",
-            "unit-tests,weight=1,grant=sandbox",
-            "--plugin",
-            &witness,
-            "--output-dir",
-            method,
-        ];
-        small_run(&workspace, &[&arguments, more].concat()).expect_code(0);
+        let run = |witness: &str, folder: &str| {
+            let tests = ["--plugin", "unit-tests,weight=1,grant=sandbox"];
+            let witness = ["--plugin", witness, "--output-dir", folder];
+            let arguments = [&["--method", method][..], &tests, &witness, more];
+            small_run(&workspace, &arguments.concat()).expect_code(0);
+        };
+        run(&witness, method);
         let learned = rows(&workspace, &format!("{method}/completions.jsonl"), method);
         assert!(learned.len() >= 96, "{}", learned.len());
         for row in &learned {
@@ -632,17 +628,7 @@ fn shapers_know_tests_and_divergence_and_reward_tokens() {
         }
         let at_end = format!("{witness},config={{\"at_end\":true}}");
         let whole = format!("{method}-at-end");
-        let arguments = [
-            "--method",
-            method,
-            "--plugin",
-            "unit-tests,weight=1,grant=sandbox",
-            "--plugin",
-            &at_end,
-            "--output-dir",
-            &whole,
-        ];
-        small_run(&workspace, &[&arguments, more].concat()).expect_code(0);
+        run(&at_end, &whole);
         let first = |folder: &str| {
             let rows = rows(&workspace, &format!("{folder}/completions.jsonl"), method);
             let first = rows.into_iter().filter(|row| row["step"] == 1);

@@ -277,7 +277,14 @@ impl Adapters {
         };
         // Before an adapter is chosen, so that a missing file is called that.
         let metadata = path.metadata().map_err(open)?;
-        if let Some(message) = no_file(&metadata) {
+        if !metadata.is_file() {
+            let message = match metadata.is_dir() {
+                true => "is a folder\nhint: name a file in it",
+                // Data are read from any place, and more than once.
+                false => {
+                    "is no regular file\nhint: write the data into a file; `rlhf eval --predictions -` reads JSON Lines from stdin"
+                }
+            };
             return Err(Error::File {
                 path: name,
                 message: message.into(),
@@ -318,19 +325,6 @@ impl Adapters {
             return Err(bad_rows(&name, &bad, bad_count));
         }
         Ok((bad_count, bad.iter().map(one_line).collect()))
-    }
-}
-
-/// Why data can't be read from there: they are read from any place, and more than once.
-pub fn no_file(metadata: &std::fs::Metadata) -> Option<&'static str> {
-    if metadata.is_dir() {
-        return Some("is a folder\nhint: name a file in it");
-    }
-    match metadata.is_file() {
-        true => None,
-        false => Some(
-            "is no regular file\nhint: write the data into a file; `rlhf eval --predictions -` reads JSON Lines from stdin",
-        ),
     }
 }
 

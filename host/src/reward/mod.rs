@@ -208,22 +208,17 @@ impl Part<'_> {
                 let mut per_token = Vec::with_capacity(rollouts.len());
                 for reward in timed.into_iter().map(|one| one.result) {
                     let total = reward.as_ref().ok().and_then(Reward::total);
-                    let terms = match reward {
+                    let mut terms = Vec::new();
+                    match reward {
                         Ok(Reward::Value {
                             parts, per_token, ..
                         }) => {
+                            terms = per_token;
                             add(total, parts, None);
-                            per_token
                         }
-                        Ok(Reward::Abstain(reason)) => {
-                            add(None, Vec::new(), Some(reason));
-                            Vec::new()
-                        }
-                        Err(failure) => {
-                            add(None, Vec::new(), Some(failure.to_string()));
-                            Vec::new()
-                        }
-                    };
+                        Ok(Reward::Abstain(reason)) => add(None, Vec::new(), Some(reason)),
+                        Err(failure) => add(None, Vec::new(), Some(failure.to_string())),
+                    }
                     per_token.push(terms);
                 }
                 (rewards.per_token, rewards.seconds) = (per_token, seconds);

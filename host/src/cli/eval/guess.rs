@@ -89,6 +89,10 @@ pub fn columns(path: &Path, given: &[(String, String)]) -> Vec<(String, String)>
 
 /// Names of a file's columns, as far as its beginning shows them.
 fn names(path: &Path) -> Option<BTreeSet<String>> {
+    // To open a pipe is to wait for whoever writes it.
+    if !path.is_file() {
+        return None;
+    }
     let mut head = Vec::new();
     File::open(path)
         .ok()?

@@ -19,13 +19,7 @@ impl Written {
 
     /// A text, or a conversation whose last message it is (as TRL hands over completions of chats).
     fn text(&mut self, names: &[&str]) -> Result<Option<String>, String> {
-        let wrong = |found: &Value| {
-            format!(
-                "`{}`: expected a text or messages with `content`, found {}",
-                names[0],
-                short(found)
-            )
-        };
+        let wrong = |found: &Value| wrong(names, "a text or messages with `content`", found);
         match self.field(names) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -42,13 +36,7 @@ impl Written {
 
     /// A text, or a list of texts.
     fn texts(&mut self, names: &[&str]) -> Result<Vec<String>, String> {
-        let wrong = |found: &Value| {
-            format!(
-                "`{}`: expected a text or a list of texts, found {}",
-                names[0],
-                short(found)
-            )
-        };
+        let wrong = |found: &Value| wrong(names, "a text or a list of texts", found);
         match self.field(names) {
             None => Ok(Vec::new()),
             Some(Value::String(text)) => Ok(vec![text]),
@@ -59,6 +47,15 @@ impl Written {
             Some(other) => Err(wrong(&other)),
         }
     }
+}
+
+/// What is said of a field that has another value than `expected`.
+fn wrong(names: &[&str], expected: &str, found: &Value) -> String {
+    format!(
+        "`{}`: expected {expected}, found {}",
+        names[0],
+        short(found)
+    )
 }
 
 /// A value as a message shows it.

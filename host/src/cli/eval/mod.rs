@@ -17,7 +17,6 @@ use anyhow::Result;
 
 use super::{MissedTarget, Usage};
 use crate::config::{self, data::OnBadRow};
-use crate::data::sources::no_file;
 use crate::evaluate::paired::{self, Comparison};
 use crate::evaluate::pass_at::{self, PassAt};
 use crate::evaluate::{self, MetricResult};
@@ -120,7 +119,7 @@ pub fn run(args: &Args) -> Result<()> {
         )
         .into());
     }
-    check_files(args)?;
+    check_per_sample(args)?;
     let runtime = Runtime::of_user()?;
     let plugins = plugins(args, &runtime)?;
     let metrics = &plugins.metrics;
@@ -206,29 +205,14 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What is read must be files, and what is written none of them, in a folder that is there.
-fn check_files(args: &Args) -> Result<(), Usage> {
-    let read = args.predictions.iter().chain(&args.tasks);
-    for path in read.filter(|path| path.as_os_str() != "-") {
-        // What is not there is said where it is opened.
-        let problem = path.metadata().ok().as_ref().and_then(no_file);
-        if let Some(problem) = problem {
-            return Err(Usage(format!("`{}` {problem}", path.display())));
-        }
-    }
+/// What is written must be none of what is read, in a folder that is there.
+fn check_per_sample(args: &Args) -> Result<(), Usage> {
     let Some(file) = &args.per_sample else {
         return Ok(());
     };
-    let same = |read: &PathBuf| match (file.canonicalize(), read.canonicalize()) {
-        (Ok(written), Ok(read)) => written == read,
-        _ => false,
-    };
-    if let Some(read) = args
-        .predictions
-        .iter()
-        .chain(&args.tasks)
-        .find(|read| same(read))
-    {
+    let written = file.canonicalize().ok();
+    let same = |read: &&PathBuf| written.is_some() && read.canonicalize().ok() == written;
+    if let Some(read) = args.predictions.iter().chain(&args.tasks).find(same) {
         return Err(Usage(format!(
             "--per-sample `{}` is the file `{}`, which is read\nhint: name another file",
             file.display(),

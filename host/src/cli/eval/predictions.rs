@@ -101,7 +101,8 @@ impl<'a> Reader<'a> {
             Source::Texts(sample) => joined(vec![Sample::clone(sample)]),
             Source::Stdin => {
                 let mut lines = Lines::new(std::io::stdin().lock(), &self.args.language);
-                let (mut any, mut skipped) = (false, Vec::new());
+                // How many, and the first of them.
+                let (mut any, mut skipped) = (false, (0, String::new()));
                 loop {
                     let block = lines.block(ROWS_PER_BLOCK)?;
                     if block.is_empty() {
@@ -109,7 +110,10 @@ impl<'a> Reader<'a> {
                     }
                     let samples = block.into_iter().filter_map(|line| match line.sample {
                         Err(problem) if self.args.on_bad_row == OnBadRow::Skip => {
-                            skipped.push(format!("line {}: {problem}", line.number));
+                            if skipped.0 == 0 {
+                                skipped.1 = format!("line {}: {problem}", line.number);
+                            }
+                            skipped.0 += 1;
                             None
                         }
                         sample => Some(sample.map_err(|error| lines.wrong(line.number, &error))),
@@ -118,8 +122,8 @@ impl<'a> Reader<'a> {
                     any |= !samples.is_empty();
                     joined(samples)?;
                 }
-                if let Some(first) = skipped.first() {
-                    left_out("stdin", skipped.len(), first);
+                if let (count @ 1.., first) = &skipped {
+                    left_out("stdin", *count, first);
                 }
                 match any {
                     true => Ok(()),

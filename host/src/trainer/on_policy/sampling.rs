@@ -50,13 +50,7 @@ impl Learner<'_, '_> {
             return Ok(None);
         };
         // Curves are those of the first: what was chosen by its rewards would flatter them.
-        let wanted = environment.wants_divergence();
-        let mut references = match wanted {
-            true => self.references(job, &tasks, &responses)?,
-            false => Vec::new(),
-        };
-        let diverged = divergence(&responses, &references);
-        let mut scores = environment.score(step, &tasks, &responses, &diverged)?;
+        let (mut scores, mut references) = self.score(job, &tasks, &responses, environment)?;
         let mut replaced = 0;
         let per_prompt = job.rollout.samples_per_prompt;
         // A value model learns from equal rewards, too.
@@ -85,12 +79,7 @@ impl Learner<'_, '_> {
             let Some(fresh) = self.sample(job, &others, round, run)? else {
                 return Ok(None);
             };
-            let fresh_references = match wanted {
-                true => self.references(job, &others, &fresh)?,
-                false => Vec::new(),
-            };
-            let diverged = divergence(&fresh, &fresh_references);
-            let found = environment.score(step, &others, &fresh, &diverged)?;
+            let (found, fresh_references) = self.score(job, &others, &fresh, environment)?;
             scores.warnings.extend(found.warnings);
             let groups = fresh
                 .chunks(per_prompt)
@@ -128,21 +117,30 @@ impl Learner<'_, '_> {
         }))
     }
 
-    /// Log-probabilities of each response's tokens under the reference; empty without one.
-    fn references(
+    /// What responses are worth, with the log-probabilities of their tokens under the reference
+    /// where the environment wants to know how far they diverge from it.
+    fn score<E: Environment>(
         &mut self,
         job: &Job,
         tasks: &[usize],
         responses: &[Response],
-    ) -> Result<Vec<Vec<f32>>, Error> {
-        let answered = responses.iter().map(|response| {
-            let task = tasks[response.prompt];
-            Experience::new(task, &job.prompts[task], response, 0.0)
-        });
-        let answered: Vec<Experience> = answered.collect();
-        self.reference_logprobs(job, &answered)
+        environment: &mut E,
+    ) -> Result<(Scores, Vec<Vec<f32>>), E::Error> {
+        let mut references = Vec::new();
+        if environment.wants_divergence() {
+            let answered = responses.iter().map(|response| {
+                let task = tasks[response.prompt];
+                Experience::new(task, &job.prompts[task], response, 0.0)
+            });
+            let answered: Vec<Experience> = answered.collect();
+            references = self.reference_logprobs(job, &answered)?;
+        }
+        let diverged = divergence(responses, &references);
+        let scores = environment.score(self.state.step, tasks, responses, &diverged)?;
+        Ok((scores, references))
     }
 
+    /// Log-probabilities of each response's tokens under the reference; empty without one.
     fn reference_logprobs(
         &mut self,
         job: &Job,
