@@ -347,6 +347,7 @@ pub struct Layout {
     kind: Kind,
     /// One a column, in order; `None` fills no field.
     fields: Vec<Option<Field>>,
+    warning: Option<String>,
 }
 
 impl Layout {
@@ -371,7 +372,19 @@ impl Layout {
                     found(names)
                 ),
             )),
-            _ => layout,
+            _ => {
+                let mut layout = layout?;
+                layout.warning = elsewhere.iter().find_map(|(field, column)| {
+                    let filled = |other: &Option<Field>| other == &Some(*field);
+                    let instead = layout.fields.iter().position(filled)?;
+                    Some(format!(
+                        "column `{column}`, which the option `columns` names for `{}`, is missing: took `{}`",
+                        field.name(),
+                        names[instead]
+                    ))
+                });
+                Ok(layout)
+            }
         }
     }
 
@@ -455,12 +468,22 @@ impl Layout {
                 ));
             }
         }
-        Ok(Self { kind, fields })
+        Ok(Self {
+            kind,
+            fields,
+            warning: None,
+        })
     }
 
     /// The record its rows become.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// What people are to be told of it: a mapped column is missing, and another one that is
+    /// known by its name was taken for its field. Of several files some may be such.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// What a column fills; `None` for those that go to `extra`.
@@ -1101,6 +1124,25 @@ mod tests {
         assert_eq!(
             recognised(&["question", "answer"], columns).unwrap_err(),
             "column `best_answer`, which the option `columns` names for `response`, is missing: found `question`, `answer`"
+        );
+    }
+
+    // Catches a column whose name is mistyped, and another one that is trained on in its place.
+    #[test]
+    fn a_column_that_is_passed_over_is_told() {
+        let warning = |names: &[&str], columns: &str| {
+            let columns = serde_json::from_str(columns).unwrap();
+            let layout = Layout::recognise(names, &columns, None).unwrap();
+            layout.warning().map(ToOwned::to_owned)
+        };
+        let columns = r#"{"response": "best_answr", "chosen": "preferred"}"#;
+        assert_eq!(
+            warning(&["prompt", "completion", "best_answer"], columns).unwrap(),
+            "column `best_answr`, which the option `columns` names for `response`, is missing: took `completion`"
+        );
+        assert_eq!(
+            warning(&["prompt", "best_answr", "completion"], columns),
+            None
         );
     }
 

@@ -153,6 +153,45 @@ fn columns_are_guessed_and_said() {
         .expect_stdout("1.0000");
 }
 
+// Would catch a column that is mistyped, and another one scored in its place without a word.
+#[test]
+fn a_mistyped_column_is_told() {
+    let workspace = Workspace::new();
+    workspace.write("rows.csv", "prediction,reference,answer\na b,a b,c\n");
+    workspace.write(
+        "rows.jsonl",
+        "{\"prediction\": \"a b\", \"reference\": \"a b\", \"answer\": \"c\"}\n",
+    );
+    for file in ["rows.csv", "rows.jsonl"] {
+        let arguments = ["eval", "--metric", "exact-match", "--predictions", file];
+        let column = ["--column", "response=anwser"];
+        call(&workspace, &[&arguments[..], &column].concat())
+            .expect_code(0)
+            .expect_stderr("column `anwser`, which the option `columns` names for `response`, is missing: took `prediction`");
+    }
+}
+
+// Would catch options of adapters that training has and evaluation has not.
+#[test]
+fn adapters_have_their_options() {
+    let workspace = Workspace::new();
+    workspace.write("rows.csv", "prediction;reference\na b;a b\n");
+    let arguments = [
+        "eval",
+        "--metric",
+        "exact-match",
+        "--predictions",
+        "rows.csv",
+    ];
+    call(&workspace, &arguments)
+        .expect_code(2)
+        .expect_stderr("hint: set the option `delimiter` to \";\"");
+    let option = ["--data-option", "csv.delimiter=;"];
+    call(&workspace, &[&arguments[..], &option].concat())
+        .expect_code(0)
+        .expect_stdout("1.0000");
+}
+
 // Would catch a stream that answers only at its end (it would hang here), loses its order, or
 // takes bad lines for good ones.
 #[test]

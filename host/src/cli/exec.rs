@@ -35,7 +35,8 @@ const STDIN_MAX: u64 = 64 << 20;
     after_help = "The program gets stdin, and nothing else of this machine: no file, network, environment or clock.\n\
     It starts once stdin has ended, of which it takes 64 MiB at most.\n\
     Its exit code is passed on: 0 at its end, the code it gave to exit, 1 after an exception that nothing caught;\n\
-    124 out of fuel or time, 125 out of output, 134 trap or too deep a recursion, 137 out of memory."
+    124 out of fuel or time, 125 out of output, 134 trap or too deep a recursion, 137 out of memory.\n\
+    3 where the interpreter itself can't start within the limits."
 )]
 pub struct Args {
     /// The program; - is stdin, and the program then has no input

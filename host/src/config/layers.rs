@@ -185,7 +185,15 @@ impl Layers {
         let path: Vec<&str> = key.split('.').collect();
         let toml = toml::from_str::<toml::Table>(&format!("value = {text}"))
             .ok()
-            .and_then(|mut table| serde_json::to_value(table.remove("value")?).ok());
+            .and_then(|mut table| table.remove("value"));
+        // JSON would make a null of it, which says that there is none.
+        let is_finite = !matches!(toml, Some(toml::Value::Float(number)) if !number.is_finite());
+        let toml = toml.filter(|_| is_finite);
+        let number = || serde_json::from_str(text).ok().filter(Value::is_number);
+        // TOML's whole numbers are half as large as the largest seed.
+        let toml = toml
+            .and_then(|value| serde_json::to_value(value).ok())
+            .or_else(number);
         let list: Vec<&str> = text.split(',').map(str::trim).collect();
         let forms = [toml.clone(), Some(Value::from(text)), Some(list.into())];
         let fits = |value: &Value| {
@@ -193,6 +201,13 @@ impl Layers {
             serde_json::from_value::<Config>(tree).is_ok()
         };
         let fitting = forms.into_iter().flatten().find(fits);
+        if fitting.is_none() && !is_finite {
+            self.problems.push(Problem {
+                source: Some(source),
+                ..Problem::of_value(key, text, "a finite number", "")
+            });
+            return;
+        }
         // Where none fits, the message is about what was most likely meant.
         let value = fitting.or(toml).unwrap_or_else(|| text.into());
         self.add(Node::of(&path, value), |_| source.clone());
@@ -533,10 +548,14 @@ mod tests {
             ("RLHF_EVALUATION__METRICS", "[\"bleu\"]"),
             ("RLHF_GENERATION__EARLY_STOPPING", "never"),
             ("RLHF_TRAINING__METHOD", "grpo"),
+            ("RLHF_SEED", "18446744073709551615"),
+            ("RLHF_MODEL__BASE_MODEL_NAME", "nan"),
         ]);
         assert_eq!(layers.word("training.method"), Some("grpo"));
         let config = over(&layers).expect("all is well").config;
         assert_eq!(config.experiment_name.as_deref(), Some("7"));
+        assert_eq!(config.seed, u64::MAX);
+        assert_eq!(config.model.base_model_name, "nan");
         assert_eq!(config.dpo.beta, 1.0);
         assert!(config.model.gradient_checkpointing);
         assert_eq!(config.model.lora.target_modules, ["q_proj", "v_proj"]);
@@ -567,6 +586,20 @@ mod tests {
             "RLHF_DPO__BTA",
             "0.1",
             Some("variable `RLHF_DPO__BTA`: unknown key `dpo.bta`\nhint: did you mean `dpo.beta`?"),
+        );
+        check(
+            "RLHF_SEED",
+            "18446744073709551616",
+            Some(
+                "variable `RLHF_SEED`: `seed`: expected a whole number, 0 or more, found 1.8446744073709552e19",
+            ),
+        );
+        check(
+            "RLHF_PPO__KL_TARGET",
+            "nan",
+            Some(
+                "variable `RLHF_PPO__KL_TARGET`: `ppo.kl_target` is nan; expected a finite number",
+            ),
         );
         check(
             "RLHF_TRAINING__STEPS",

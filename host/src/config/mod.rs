@@ -527,6 +527,7 @@ impl Config {
             dpo,
             ppo,
             evaluation,
+            model,
             ..
         } = self;
         let mut problems = Vec::new();
@@ -566,6 +567,22 @@ impl Config {
                 0,
                 "1 or more where `evaluation.strategy` is `steps`",
                 "say how many steps lie between two evaluations",
+            ));
+        }
+        if evaluation.strategy == Some(evaluation::Strategy::No) && evaluation.steps > 0 {
+            problems.push(Problem::of_value(
+                "evaluation.steps",
+                evaluation.steps,
+                "0 where `evaluation.strategy` is `no`",
+                "`steps` evaluates in the middle of the training, `no` only before and after it",
+            ));
+        }
+        if model.merge_adapters && model.lora.rank == 0 {
+            problems.push(Problem::of_value(
+                "model.merge_adapters",
+                true,
+                "false where `model.lora.rank` is 0",
+                "a model that is trained as a whole has no adapters; --lora-rank gives it some",
             ));
         }
         if let Some(name) = &self.experiment_name
@@ -620,6 +637,21 @@ mod tests {
         check(
             |config| config.generation.top_p = 0.0,
             Some("`generation.top_p` is 0; expected above 0, up to 1"),
+        );
+        check(
+            |config| config.model.merge_adapters = true,
+            Some(
+                "`model.merge_adapters` is true; expected false where `model.lora.rank` is 0\nhint: a model that is trained as a whole has no adapters; --lora-rank gives it some",
+            ),
+        );
+        check(
+            |config| {
+                config.evaluation.strategy = Some(evaluation::Strategy::No);
+                config.evaluation.steps = 5;
+            },
+            Some(
+                "`evaluation.steps` is 5; expected 0 where `evaluation.strategy` is `no`\nhint: `steps` evaluates in the middle of the training, `no` only before and after it",
+            ),
         );
         check(
             |config| config.experiment_name = Some("a/b".into()),

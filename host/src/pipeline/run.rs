@@ -120,6 +120,8 @@ impl Run<'_> {
         let apart = base.filter(|_| adapters && matches!(plan.source, Source::Folder(_)));
         if let Some(base) = apart {
             self.save_adapters(base)?;
+        } else if adapters {
+            self.warn("`final` has the whole model, adapters merged: what they were trained on is kept nowhere else".into());
         }
         self.policy.absorb_adapters()?;
         self.evaluate(&format!("after {}", method.name()))?;

@@ -82,9 +82,21 @@ impl<R: BufRead> Rows<R> {
             .fields()
             .map(|name| String::from_utf8_lossy(name).trim().to_owned())
             .collect();
+        // Unquoted, which a name with a line end in it is not.
+        if names
+            .iter()
+            .any(|name| name.contains('\r') && !name.contains('\n'))
+        {
+            return Err(Error::new(
+                "bad-header",
+                "line 1: expected lines that end with a line feed, found carriage returns alone\n\
+                 hint: save the file with the line ends of Unix or Windows",
+            ));
+        }
         let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
         let layout = Layout::recognise(&borrowed, &options.columns, options.kind)
             .map_err(|error| suggest_delimiter(error, &names, options.delimiter))?;
+        layout.warning().into_iter().for_each(log::warning);
         Ok(Self {
             records,
             record,
@@ -403,6 +415,19 @@ mod tests {
             );
         }
         check(Field::Logits, "", None);
+    }
+
+    // Catches a file that is one long header, all of whose rows would be lost.
+    #[test]
+    fn carriage_returns_alone() {
+        let open = |text: &str| Rows::open(text.as_bytes(), &Options::default());
+        let error = open("prompt,response\ra,b\r").unwrap_err();
+        assert!(
+            error.message.contains("carriage returns alone"),
+            "{}",
+            error.message
+        );
+        assert!(open("prompt,response\r\na,b\r\n").is_ok());
     }
 
     // Catches line ends that stay written out, and code whose own escapes are lost.

@@ -6,7 +6,7 @@ use std::io::BufRead;
 use rlhf_sdk::records::{
     Columns, Draft, Field, FieldValue, Kind, Layout, conversation, is_conversation, tests_of,
 };
-use rlhf_sdk::{Error, Origin, ReadError, Row, RowError};
+use rlhf_sdk::{Error, Origin, ReadError, Row, RowError, log};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -129,6 +129,10 @@ impl<R: BufRead> Rows<R> {
             !field.is_optional(self.options.kind) || object.contains_key(column)
         });
         let layout = Layout::recognise(&keys, &columns, self.options.kind)?;
+        // Once, and not where rows with other keys take turns.
+        if self.last.is_none() {
+            layout.warning().into_iter().for_each(log::warning);
+        }
         self.last = Some((object.keys().cloned().collect(), layout.clone()));
         Ok(layout)
     }

@@ -1,7 +1,7 @@
 //! Rows of columns into rows of data.
 
 use rlhf_sdk::records::{Columns, Draft, Kind, Layout};
-use rlhf_sdk::{Error, Origin, ReadError, Row, RowError};
+use rlhf_sdk::{Error, Origin, ReadError, Row, RowError, log};
 use serde::Deserialize;
 
 use crate::file::{File, ReadAt};
@@ -36,6 +36,7 @@ impl<S: ReadAt> Rows<S> {
         let names: Vec<String> = file.columns().map(ToOwned::to_owned).collect();
         let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
         let layout = Layout::recognise(&borrowed, &options.columns, options.kind)?;
+        layout.warning().into_iter().for_each(log::warning);
         Ok(Self {
             file,
             names,

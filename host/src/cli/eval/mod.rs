@@ -68,6 +68,9 @@ pub struct Args {
     /// Column of a field: `response=answer`, `references=gold`; repeatable
     #[arg(long, value_name = "FIELD=COLUMN")]
     column: Vec<String>,
+    /// Option of an adapter: `csv.escapes=true`, `csv.delimiter=;`; repeatable
+    #[arg(long, value_name = "ADAPTER.OPTION=VALUE")]
+    data_option: Vec<String>,
     /// Rows that can't be read end the evaluation, or are left out
     #[arg(long, value_parser = super::train::on_bad_row, value_name = "error|skip", default_value = "error")]
     on_bad_row: OnBadRow,

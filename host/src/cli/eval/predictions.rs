@@ -10,8 +10,9 @@ use super::lines::Lines;
 use super::{Args, guess};
 use crate::cli::Usage;
 use crate::config::data::OnBadRow;
+use crate::config::{Config, Layers};
 use crate::data::Task;
-use crate::data::sources::Adapters;
+use crate::data::sources::{AdapterOptions, Adapters};
 use crate::plugin::{DataAdapter, Runtime, Sample};
 
 /// Rows that are held at once: enough to keep all workers busy, little enough for long texts.
@@ -67,7 +68,7 @@ impl<'a> Reader<'a> {
         }
         let files = sources.iter().any(|one| matches!(one, Source::File(_)));
         let adapters = match files || args.tasks.is_some() {
-            true => Some(Adapters::load(runtime, given)?),
+            true => Some(Adapters::load(runtime, given)?.with_options(options(args)?)?),
             false => None,
         };
         let tasks = match (&args.tasks, &adapters) {
@@ -223,6 +224,14 @@ fn read_tasks(adapters: &Adapters, path: &Path) -> Result<HashMap<String, Task>>
         }
     }
     Ok(tasks)
+}
+
+/// Options of adapters, read as a run's are.
+fn options(args: &Args) -> Result<AdapterOptions> {
+    let mut layers = Layers::default();
+    layers.entries("--data-option", "data.options", &args.data_option);
+    let resolved = layers.over(&Config::default(), None)?;
+    Ok(resolved.config.data.options)
 }
 
 pub(in crate::cli) fn columns(given: &[String]) -> Result<Vec<(String, String)>> {

@@ -15,7 +15,8 @@ pub fn run() -> Result<()> {
     let runtime = Runtime::new(engine::cache_folder(), 1)?;
     let mut out = std::io::stdout().lock();
     let mut seen = HashSet::new();
-    for folder in discovery::plugin_folders() {
+    let folders = discovery::plugin_folders();
+    for folder in &folders {
         // In the order in which a name is looked up.
         let places = [None].into_iter().chain(Kind::ALL.map(Some));
         for kind in places {
@@ -36,6 +37,16 @@ pub fn run() -> Result<()> {
                 writeln!(out, "{name:16} {kind:14} {state:10} {}", file.display())?;
             }
         }
+    }
+    if seen.is_empty() {
+        let folders: Vec<String> = folders
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect();
+        eprintln!(
+            "no plugins in {}\nhint: RLHF_PLUGIN_PATH names further folders",
+            folders.join(", ")
+        );
     }
     Ok(())
 }
