@@ -185,13 +185,7 @@ impl Metric {
         self.loaded.batch(
             samples,
             self.loaded.samples_per_call(),
-            async |world, store, samples| {
-                let samples: Vec<_> = samples.iter().map(v0_1::sample).collect();
-                world
-                    .rlhf_plugin_metric()
-                    .call_measure(store, &samples)
-                    .await
-            },
+            async |world, store, samples| world.call_measure(store, samples).await,
             |_, measured| self.check_statistics(measured.map_err(v0_1::failure)?),
         )
     }
@@ -241,13 +235,9 @@ impl Metric {
     /// # Errors
     /// The plugin failed, or its score is not one.
     pub fn score_whole(&self, samples: &[Sample]) -> Result<Score, Failure> {
-        let raw: Vec<_> = samples.iter().map(v0_1::sample).collect();
         let budget = Budget::for_samples(&self.loaded.limits, samples.len());
         let score = self.loaded.reuse(budget, async |world, store| {
-            world
-                .rlhf_plugin_metric()
-                .call_score_corpus(store, &raw)
-                .await
+            world.call_score_corpus(store, samples).await
         })?;
         v0_1::score(score.map_err(v0_1::failure)?, &self.descriptor)
     }

@@ -1,7 +1,9 @@
 //! `rlhf:plugin@0.1.x`: the four worlds and the host interfaces.
 
 use wasmtime::Store;
-use wasmtime::component::{HasSelf, InstancePre, Linker};
+use wasmtime::component::{
+    ComponentExportIndex, ComponentType, Func, HasSelf, InstancePre, Linker, Lower,
+};
 
 use crate::plugin::code_runner::{self, Outcome};
 use crate::plugin::data_adapter::{self, Content, Origin, Row, RowError};
@@ -70,7 +72,6 @@ pub use code_runner_plugin::CodeRunnerPlugin;
 pub use code_runner_plugin::rlhf::plugin::{candidate, values};
 pub use data_adapter_plugin::DataAdapterPlugin;
 pub use data_adapter_plugin::rlhf::plugin::{folder, source};
-pub use metric_plugin::MetricPlugin;
 pub use metric_plugin::rlhf::plugin::{encoder, log, sandbox, types};
 pub use metric_wit::Level;
 pub use reward_shaper_plugin::RewardShaperPlugin;
@@ -126,9 +127,92 @@ macro_rules! world {
     };
 }
 
+/// A metric's instance. Samples are handed over as they lie: the generated calls take copies.
+pub struct MetricPlugin {
+    generated: metric_plugin::MetricPlugin,
+    measure: Func,
+    score_corpus: Func,
+}
+
+impl MetricPlugin {
+    pub fn rlhf_plugin_metric(&self) -> &metric_wit::Guest {
+        self.generated.rlhf_plugin_metric()
+    }
+
+    /// Statistics of each sample.
+    ///
+    /// # Errors
+    /// What ended the call.
+    pub async fn call_measure(
+        &self,
+        store: &mut Store<State>,
+        samples: &[Sample],
+    ) -> wasmtime::Result<Vec<Result<Vec<f64>, types::Error>>> {
+        let samples: Vec<_> = samples.iter().map(BorrowedSample::of).collect();
+        let measure = self.measure.typed::<(&[BorrowedSample],), (_,)>(&*store)?;
+        Ok(measure.call_async(store, (&samples,)).await?.0)
+    }
+
+    /// The score of a corpus.
+    ///
+    /// # Errors
+    /// What ended the call.
+    pub async fn call_score_corpus(
+        &self,
+        store: &mut Store<State>,
+        samples: &[Sample],
+    ) -> wasmtime::Result<Result<metric_wit::MetricScore, types::Error>> {
+        let samples: Vec<_> = samples.iter().map(BorrowedSample::of).collect();
+        let score = self
+            .score_corpus
+            .typed::<(&[BorrowedSample],), (_,)>(&*store)?;
+        Ok(score.call_async(store, (&samples,)).await?.0)
+    }
+}
+
+/// What instances of a metric are made from.
+pub struct MetricPre {
+    generated: metric_plugin::MetricPluginPre<State>,
+    measure: ComponentExportIndex,
+    score_corpus: ComponentExportIndex,
+}
+
+impl MetricPre {
+    fn new(pre: InstancePre<State>) -> wasmtime::Result<Self> {
+        let component = pre.component();
+        let interface = format!("rlhf:plugin/metric@{VERSION}");
+        let interface = component.get_export_index(None, &interface);
+        let find = |name: &str| {
+            interface
+                .and_then(|interface| component.get_export_index(Some(&interface), name))
+                .ok_or_else(|| wasmtime::Error::msg(format!("no export `{name}`")))
+        };
+        Ok(Self {
+            measure: find("measure")?,
+            score_corpus: find("score-corpus")?,
+            generated: metric_plugin::MetricPluginPre::new(pre)?,
+        })
+    }
+
+    async fn instantiate_async(&self, store: &mut Store<State>) -> wasmtime::Result<MetricPlugin> {
+        let instance = self.generated.instance_pre();
+        let instance = instance.instantiate_async(&mut *store).await?;
+        let mut find = |export: &ComponentExportIndex| {
+            let found = instance.get_func(&mut *store, export);
+            found.ok_or_else(|| wasmtime::Error::msg("an export is no function"))
+        };
+        let (measure, score_corpus) = (find(&self.measure)?, find(&self.score_corpus)?);
+        Ok(MetricPlugin {
+            generated: metric_plugin::MetricPlugin::new(store, &instance)?,
+            measure,
+            score_corpus,
+        })
+    }
+}
+
 world!(
     MetricPlugin,
-    metric_plugin::MetricPluginPre<State>,
+    MetricPre,
     Metric,
     rlhf_plugin_metric,
     metric_descriptor -> Descriptor,
@@ -173,7 +257,34 @@ world!(
 );
 
 /// The sample as a component sees it.
-pub fn sample(sample: &Sample) -> types::Sample {
+#[derive(ComponentType, Lower)]
+#[component(record)]
+struct BorrowedSample<'a> {
+    id: &'a str,
+    prompt: &'a str,
+    response: &'a str,
+    references: &'a [String],
+    language: &'a str,
+    tests: &'a [String],
+    extra: &'a [(String, String)],
+}
+
+impl<'a> BorrowedSample<'a> {
+    fn of(sample: &'a Sample) -> Self {
+        Self {
+            id: &sample.id,
+            prompt: &sample.prompt,
+            response: &sample.response,
+            references: &sample.references,
+            language: &sample.language,
+            tests: &sample.tests,
+            extra: &[],
+        }
+    }
+}
+
+/// The same as a part of what the generated calls take.
+fn sample(sample: &Sample) -> types::Sample {
     types::Sample {
         id: sample.id.clone(),
         prompt: sample.prompt.clone(),
