@@ -5,6 +5,7 @@
 //! `tokenizer.json` are read as well ([`parts`]); chat templates are rendered as transformers
 //! does ([`chat`]).
 
+mod caught;
 mod chat;
 mod gguf;
 mod parts;
@@ -17,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use caught::caught;
 use serde_json::{Value, json};
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -370,7 +372,8 @@ fn parse(bytes: &[u8], file: &Path) -> Result<tokenizers::Tokenizer, Error> {
         file: file.into(),
         message,
     };
-    let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
+    let mut inner = caught(|| tokenizers::Tokenizer::from_bytes(bytes))
+        .map_err(|panic| broken(format!("no tokenizer: {panic}")))?
         .map_err(|e| broken(format!("no tokenizer: {e}")))?;
     check_added(bytes, &inner).map_err(broken)?;
     // Files remember the padding and truncation of whoever saved them last.

@@ -169,6 +169,23 @@ fn bad_folders_are_named() {
     );
 }
 
+// Would catch the library's panics at what is JSON and no tokenizer, and at what is no JSON.
+#[test]
+fn what_the_library_panics_at_is_named() {
+    let mut odd = tiny();
+    odd["decoder"] = json!({"type": "Bytes"});
+    let cut = tiny()
+        .to_string()
+        .replace("\"trim_offsets\":true", "\"trim_offsets\":yes");
+    for text in [odd.to_string(), cut] {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        fs::write(folder.path().join(TOKENIZER), text).expect("write");
+        let error = Tokenizer::from_folder(folder.path()).err().expect("broken");
+        let error = error.to_string();
+        assert!(error.contains("tokenizer.json`: no tokenizer: "), "{error}");
+    }
+}
+
 fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/golden")
