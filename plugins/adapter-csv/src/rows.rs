@@ -420,7 +420,7 @@ mod tests {
     // Catches a file that is one long header, all of whose rows would be lost.
     #[test]
     fn carriage_returns_alone() {
-        let open = |text: &str| Rows::open(text.as_bytes(), &Options::default());
+        let open = |text: &'static str| Rows::open(text.as_bytes(), &Options::default());
         let error = open("prompt,response\ra,b\r").unwrap_err();
         assert!(
             error.message.contains("carriage returns alone"),
