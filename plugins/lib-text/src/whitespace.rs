@@ -43,20 +43,38 @@ pub fn words(text: &str) -> Vec<&str> {
         words.extend(split(text));
         return words;
     }
-    // One loop: as a component, to begin one costs as much as some steps of it.
     let mut start = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if is_ascii_whitespace(byte) {
-            if start < at {
-                words.push(&text[start..at]);
-            }
-            start = at + 1;
+    let mut blank = |at: usize| {
+        if start < at {
+            words.push(&text[start..at]);
+        }
+        start = at + 1;
+    };
+    let (chunks, rest) = text.as_bytes().as_chunks::<8>();
+    for (number, chunk) in chunks.iter().enumerate() {
+        let mut blanks = ascii_whitespace(u64::from_le_bytes(*chunk));
+        while blanks != 0 {
+            blank(8 * number + blanks.trailing_zeros() as usize / 8);
+            blanks &= blanks - 1;
         }
     }
-    if start < text.len() {
-        words.push(&text[start..]);
+    for (at, &byte) in rest.iter().enumerate() {
+        if is_ascii_whitespace(byte) {
+            blank(8 * chunks.len() + at);
+        }
     }
+    blank(text.len());
     words
+}
+
+/// The highest bit of each of eight ASCII characters that is whitespace.
+fn ascii_whitespace(bytes: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // Below 128, so no sum goes on into the next byte.
+    let within = |first: u64, last: u64| {
+        (bytes + (0x80 - first) * EACH) & !(bytes + (0x7f - last) * EACH) & (0x80 * EACH)
+    };
+    within(0x09, 0x0d) | within(0x1c, 0x20)
 }
 
 /// [`is_whitespace`] of a character that is one byte.

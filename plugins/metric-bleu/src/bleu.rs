@@ -48,10 +48,20 @@ impl Counts {
     /// Whitespace-separated response and references compared. `None` without references.
     #[must_use]
     pub fn new<R: AsRef<str>>(response: &str, references: &[R], order_max: usize) -> Option<Self> {
-        let index = NgramIndex::new(references.iter().map(|r| words(r.as_ref())), order_max);
-        let response = words(response);
+        let references = references.iter().map(|reference| words(reference.as_ref()));
+        Self::of_tokens(&words(response), references, order_max)
+    }
+
+    /// The same of tokens.
+    #[must_use]
+    pub fn of_tokens<'a>(
+        response: &[&str],
+        references: impl IntoIterator<Item = Vec<&'a str>>,
+        order_max: usize,
+    ) -> Option<Self> {
+        let index = NgramIndex::new(references, order_max);
         let lengths = index.lengths().iter().copied();
-        let matches = index.clipped_matches(&response);
+        let matches = index.clipped_matches(response);
         let totals = (1..=order_max).map(|n| ngram_total(response.len(), n));
         Some(Self {
             response: response.len() as f64,

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use rlhf_text::{brevity_penalty, strip_end};
+use rlhf_text::{brevity_penalty, split, strip_end};
 
 use crate::bleu::Counts;
 
@@ -32,11 +32,12 @@ const LOG_OF_ZERO: f64 = -9_999_999_999.0;
 /// Response and references compared by their `13a` tokens. `None` without references.
 #[must_use]
 pub fn counts<R: AsRef<str>>(response: &str, references: &[R], order_max: usize) -> Option<Counts> {
-    let references: Vec<String> = references
+    let references: Vec<_> = references
         .iter()
-        .map(|reference| tokenize_13a(reference.as_ref()))
+        .map(|one| prepared(one.as_ref()))
         .collect();
-    Counts::new(&tokenize_13a(response), &references, order_max)
+    let references = references.iter().map(|one| tokens_13a(one));
+    Counts::of_tokens(&tokens_13a(&prepared(response)), references, order_max)
 }
 
 /// BP, 1 for a response at least as long as its reference.
@@ -120,62 +121,124 @@ pub fn score(counts: &Counts, smoothing: Smoothing, effective_order: bool) -> f6
     score.min(100.0)
 }
 
-/// The tokens of `mteval-v13a.pl`, with whitespace between them.
-///
-/// All characters that matter are ASCII, so the work is done on bytes.
+/// A text as `mteval-v13a.pl` has it before it looks for tokens.
 #[must_use]
-pub fn tokenize_13a(text: &str) -> String {
+pub fn prepared(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(strip_end(text));
     if text.contains('<') {
         text = text.replace("<skipped>", "").into();
     }
+    if text.contains("-\n") {
+        text = text.replace("-\n", "").into();
+    }
     if text.contains('&') {
         // What two lines make together may be an entity.
-        text = text.replace("-\n", "").replace('\n', " ").into();
+        text = text.replace('\n', " ").into();
         for (entity, character) in ENTITIES {
             text = text.replace(entity, character).into();
         }
     }
-
-    // Four regular expressions, each over the whole text.
-    // `[\{-\~\[-\` -\&\(-\+\:-\@\/]` → ` \1 `
-    let bytes = text.as_bytes();
-    let mut marked = Vec::with_capacity(2 * bytes.len() + 2);
-    marked.push(b' ');
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        at += 1;
-        match byte {
-            b'-' if bytes.get(at) == Some(&b'\n') => at += 1,
-            // One for three: tokens are told apart by any number of them.
-            b' ' | b'\n' => marked.push(b' '),
-            _ if is_marked(byte) => marked.extend([b' ', byte, b' ']),
-            _ => marked.push(byte),
-        }
-    }
-    marked.push(b' ');
-    let point = |byte: u8| byte == b'.' || byte == b',';
-    let digit = |byte: u8| byte.is_ascii_digit();
-    // `([^0-9])([\.,])` → `\1 \2 `
-    let text = replace_pairs(
-        &marked,
-        |a, b| !digit(a) && point(b),
-        |a, b| [a, b' ', b, b' '],
-    );
-    // `([\.,])([^0-9])` → ` \1 \2`
-    let text = replace_pairs(
-        &text,
-        |a, b| point(a) && !digit(b),
-        |a, b| [b' ', a, b' ', b],
-    );
-    // `([0-9])(-)` → `\1 \2 `
-    let text = replace_pairs(
-        &text,
-        |a, b| digit(a) && b == b'-',
-        |a, b| [a, b' ', b, b' '],
-    );
-    String::from_utf8(text).expect("what was put in is ASCII, and not inside of a character")
+    text
 }
+
+/// The tokens of a [`prepared`] text.
+///
+/// The script puts blanks into the text, by four regular expressions one after another:
+/// `[\{-\~\[-\` -\&\(-\+\:-\@\/]` → ` \1 `, `([^0-9])([\.,])` → `\1 \2 `,
+/// `([\.,])([^0-9])` → ` \1 \2`, `([0-9])(-)` → `\1 \2 `. Here each byte is seen once; that it
+/// comes to the same is tested.
+#[must_use]
+pub fn tokens_13a(text: &str) -> Vec<&str> {
+    let bytes = text.as_bytes();
+    // Tokens of code have about three characters, blanks included.
+    let mut tokens = Vec::with_capacity(bytes.len() / 3 + 1);
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    let (mut start, mut at) = (0, 0);
+    while let Some(&byte) = bytes.get(at) {
+        let class = CLASSES[usize::from(byte)];
+        if class == Class::Part {
+            at += 1;
+            continue;
+        }
+        // Blanks stand before a token, which count as no digits.
+        let behind_digit = at > start && is_digit(&bytes[at - 1]);
+        let end = match class {
+            Class::Point => at + points(&bytes[at..]),
+            _ => at + 1,
+        };
+        let before_digit = bytes.get(end).is_some_and(is_digit);
+        let is_part = match class {
+            Class::Hyphen => !behind_digit,
+            Class::Point => end == at + 1 && behind_digit && before_digit,
+            _ => false,
+        };
+        if is_part {
+            at = end;
+            continue;
+        }
+        push(&mut tokens, &text[start..at]);
+        start = end;
+        // Pairs don't overlap: of points in a row every other one was the second of its pair. The
+        // last one is a token of its own if it was, or if what follows it makes it the first.
+        if class == Class::Point && before_digit && behind_digit == ((end - at) % 2 == 1) {
+            start -= 1;
+        }
+        if class != Class::Blank {
+            tokens.extend((at..start).map(|at| &text[at..=at]));
+        }
+        at = end;
+    }
+    push(&mut tokens, &text[start..]);
+    tokens
+}
+
+/// Adds what lies between two marks, which may have whitespace in it that is not ASCII.
+fn push<'a>(tokens: &mut Vec<&'a str>, text: &'a str) {
+    if !text.is_ascii() {
+        tokens.extend(split(text));
+    } else if !text.is_empty() {
+        tokens.push(text);
+    }
+}
+
+/// How many points and commas a text begins with.
+fn points(bytes: &[u8]) -> usize {
+    let is_point = |byte: &&u8| CLASSES[usize::from(**byte)] == Class::Point;
+    bytes.iter().take_while(is_point).count()
+}
+
+/// What a byte means for tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// It goes on with the token.
+    Part,
+    /// Whitespace.
+    Blank,
+    /// A token of its own wherever it stands.
+    Mark,
+    /// A token of its own unless there is a digit on either side.
+    Point,
+    /// A token of its own behind a digit.
+    Hyphen,
+}
+
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Part; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'\t'..=b'\r' | 0x1c..=b' ' => Class::Blank,
+            b'{'..=b'~' | b'['..=b'`' | b'!'..=b'&' | b'('..=b'+' | b':'..=b'@' | b'/' => {
+                Class::Mark
+            }
+            b'.' | b',' => Class::Point,
+            b'-' => Class::Hyphen,
+            _ => Class::Part,
+        };
+        byte += 1;
+    }
+    classes
+};
 
 /// What HTML writes for characters, in the order in which they are replaced.
 const ENTITIES: [(&str, &str); 4] = [
@@ -185,36 +248,6 @@ const ENTITIES: [(&str, &str); 4] = [
     ("&gt;", ">"),
 ];
 
-/// Whether a character is a token of its own wherever it stands.
-fn is_marked(byte: u8) -> bool {
-    matches!(byte, b'{'..=b'~' | b'['..=b'`' | b' '..=b'&' | b'('..=b'+' | b':'..=b'@' | b'/')
-}
-
-/// `re.sub` for a pattern of two characters: from left to right, without overlap. Bytes of a
-/// character that has several match where all that is not ASCII does: they stay together, since
-/// the first of the pair may be only its last byte, and the second only its first.
-fn replace_pairs(
-    text: &[u8],
-    matches: impl Fn(u8, u8) -> bool,
-    replacement: impl Fn(u8, u8) -> [u8; 4],
-) -> Vec<u8> {
-    let mut result = Vec::with_capacity(text.len() + text.len() / 4);
-    let mut at = 0;
-    while let Some(&a) = text.get(at) {
-        match text.get(at + 1) {
-            Some(&b) if matches(a, b) => {
-                result.extend(replacement(a, b));
-                at += 2;
-            }
-            _ => {
-                result.push(a);
-                at += 1;
-            }
-        }
-    }
-    result
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,11 +256,7 @@ mod tests {
     #[test]
     fn tokens_are_13a() {
         let check = |text: &str, expected: &str| {
-            let tokens: Vec<_> = tokenize_13a(text)
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect();
-            assert_eq!(tokens.join(" "), expected, "{text:?}");
+            assert_eq!(tokens_13a(&prepared(text)).join(" "), expected, "{text:?}");
         };
         check(
             "a..b 1.5,3 x-1 3-4 it's (a+b)/c \"q\" &amp; -\nz &lt;é.é",
@@ -242,6 +271,63 @@ mod tests {
             "x--\n\ny a-\nb &am-\np;lt; é.,é.5é,",
             "x- y ab < é . , é . 5é ,",
         );
+    }
+
+    /// The script's four passes over the text, as they stand.
+    fn by_passes(text: &str) -> Vec<String> {
+        let (point, digit) = (|c| c == '.' || c == ',', |c: char| c.is_ascii_digit());
+        let is_mark =
+            |c| matches!(c, '{'..='~' | '['..='`' | ' '..='&' | '('..='+' | ':'..='@' | '/');
+        let mut marked = String::from(" ");
+        for c in text.replace('\n', " ").chars() {
+            match is_mark(c) {
+                true => marked.extend([' ', c, ' ']),
+                false => marked.push(c),
+            }
+        }
+        marked.push(' ');
+        let second = |a, b| (!digit(a) && point(b)).then(|| format!("{a} {b} "));
+        let first = |a, b| (point(a) && !digit(b)).then(|| format!(" {a} {b}"));
+        let hyphen = |a, b| (digit(a) && b == '-').then(|| format!("{a} {b} "));
+        let text = replace_pairs(
+            &replace_pairs(&replace_pairs(&marked, second), first),
+            hyphen,
+        );
+        split(&text).map(ToOwned::to_owned).collect()
+    }
+
+    /// `re.sub` for a pattern of two characters: from left to right, without overlap.
+    fn replace_pairs(text: &str, replaced: impl Fn(char, char) -> Option<String>) -> String {
+        let mut result = String::new();
+        let mut rest = text.chars();
+        while let Some(a) = rest.next() {
+            match rest.clone().next().and_then(|b| replaced(a, b)) {
+                Some(pair) => {
+                    rest.next();
+                    result.push_str(&pair);
+                }
+                None => result.push(a),
+            }
+        }
+        result
+    }
+
+    /// Would catch a text whose tokens are others in one pass than in four: all texts of up to
+    /// six characters of each kind.
+    #[test]
+    fn one_pass_is_four() {
+        const KINDS: [char; 7] = ['a', '1', '.', ',', '-', ' ', 'é'];
+        let mut text = String::new();
+        for length in 0..=6 {
+            for number in 0..KINDS.len().pow(length) {
+                text.clear();
+                let digits = (0..length).map(|place| number / KINDS.len().pow(place) % KINDS.len());
+                text.extend(digits.map(|kind| KINDS[kind]));
+                assert_eq!(tokens_13a(&text), by_passes(&text), "{text:?}");
+            }
+        }
+        let odd = "x\u{a0}y(\u{2003}.1\u{1c}-2\t,3\r.\u{85}'4'-\0.";
+        assert_eq!(tokens_13a(odd), by_passes(odd));
     }
 
     /// Would catch an order that is smoothed or counted differently; expected from sacrebleu 2.6.0.

@@ -4,6 +4,8 @@
 //! digits. Sorted, the positions that share their first n items stand
 //! together, for every n. One sort is what all orders cost.
 
+use std::ops::{BitOr, Shl, Shr};
+
 /// What the n-grams of one order add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -51,24 +53,11 @@ impl Ngrams {
     pub fn new(items: &[u32], order_max: usize, items_end: u32) -> Self {
         assert!(order_max <= Self::order_limit(items_end));
         let bits = bits(items_end);
-        let mut key = 0;
-        // From the end, so that each key is the next one with an item before it.
-        // Behind the end there is 0, which is no item.
-        let keys = items.iter().rev().map(|&item| {
-            key >>= bits;
-            if order_max > 0 {
-                key |= u128::from(item) << (bits * (order_max as u32 - 1));
-            }
-            key
-        });
+        let first = bits * order_max.saturating_sub(1) as u32;
         let keys = if bits * order_max as u32 <= u64::BITS {
-            let mut keys: Vec<u64> = keys.map(|key| key as u64).collect();
-            keys.sort_unstable();
-            Keys::Short(keys)
+            Keys::Short(sorted_keys(items, bits, first))
         } else {
-            let mut keys: Vec<u128> = keys.collect();
-            keys.sort_unstable();
-            Keys::Long(keys)
+            Keys::Long(sorted_keys(items, bits, first))
         };
         Self {
             keys,
@@ -109,6 +98,24 @@ impl Ngrams {
             _ => unreachable!("both have keys of the same bits and order"),
         }
     }
+}
+
+/// A key for each item, its own digit `first` bits up and those of the items behind it below.
+fn sorted_keys<K>(items: &[u32], bits: u32, first: u32) -> Vec<K>
+where
+    K: Copy + Default + Ord + From<u32>,
+    K: BitOr<Output = K> + Shl<u32, Output = K> + Shr<u32, Output = K>,
+{
+    let mut key = K::default();
+    // From the end, so that each key is the next one with an item before it. Behind the end
+    // there is 0, which is no item.
+    let keys = items.iter().rev().map(|&item| {
+        key = key >> bits | K::from(item) << first;
+        key
+    });
+    let mut keys: Vec<K> = keys.collect();
+    keys.sort_unstable();
+    keys
 }
 
 /// How many keys are in both of two sorted lists, each as often as in the one
