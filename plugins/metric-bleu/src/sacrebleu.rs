@@ -148,11 +148,20 @@ pub fn prepared(text: &str) -> Cow<'_, str> {
 /// `([\.,])([^0-9])` → ` \1 \2`, `([0-9])(-)` → `\1 \2 `. Here each byte is seen once; that it
 /// comes to the same is tested.
 #[must_use]
-pub fn tokens_13a(text: &str) -> Vec<&str> {
+pub fn tokens_13a<'a>(text: &'a str) -> Vec<&'a str> {
     let bytes = text.as_bytes();
     // Tokens of code have about three characters, blanks included.
     let mut tokens = Vec::with_capacity(bytes.len() / 3 + 1);
     let is_digit = |byte: &u8| byte.is_ascii_digit();
+    let is_ascii = text.is_ascii();
+    // What lies between two marks may have whitespace in it that is not ASCII.
+    let push = |tokens: &mut Vec<&'a str>, text: &'a str| {
+        if !is_ascii {
+            tokens.extend(split(text));
+        } else if !text.is_empty() {
+            tokens.push(text);
+        }
+    };
     let (mut start, mut at) = (0, 0);
     while let Some(&byte) = bytes.get(at) {
         let class = CLASSES[usize::from(byte)];
@@ -190,15 +199,6 @@ pub fn tokens_13a(text: &str) -> Vec<&str> {
     }
     push(&mut tokens, &text[start..]);
     tokens
-}
-
-/// Adds what lies between two marks, which may have whitespace in it that is not ASCII.
-fn push<'a>(tokens: &mut Vec<&'a str>, text: &'a str) {
-    if !text.is_ascii() {
-        tokens.extend(split(text));
-    } else if !text.is_empty() {
-        tokens.push(text);
-    }
 }
 
 /// How many points and commas a text begins with.

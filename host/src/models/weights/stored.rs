@@ -111,8 +111,11 @@ impl Stored {
         let (elements, bytes) = self.element.block();
         let step = (CHUNK / bytes).max(1) * elements;
         filled(count, step, |start, values| {
-            let mut chunk = vec![0; values.len() / elements * bytes];
             let offset = self.offset + (start / elements * bytes) as u64;
+            if self.element == Element::F32 && cfg!(target_endian = "little") {
+                return file.read_exact_at(bytemuck::cast_slice_mut(values), offset);
+            }
+            let mut chunk = vec![0; values.len() / elements * bytes];
             file.read_exact_at(&mut chunk, offset)?;
             match &self.element {
                 Element::F64 => convert(&chunk, values, |b| f64::from_le_bytes(b) as f32),
