@@ -591,7 +591,7 @@ mod tests {
             "RLHF_SEED",
             "18446744073709551616",
             Some(
-                "variable `RLHF_SEED`: `seed`: expected a whole number, 0 or more, found 1.8446744073709552e19",
+                "variable `RLHF_SEED`: `seed`: expected a whole number, 0 or more, found 1.8446744073709552e+19",
             ),
         );
         check(

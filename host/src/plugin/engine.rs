@@ -7,15 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::Linker;
 use wasmtime::{
-    Config, Enabled, Engine, Inlining, InstanceAllocationStrategy, PoolingAllocationConfig,
-    StoreContextMut,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, StoreContextMut,
 };
 
 use super::Error;
 use super::instance::State;
 use super::limits::{
-    HOST_STACK_BYTES, MEMORY_BYTES_SETTABLE, PROGRAM_STACK_BYTES, STACK_BYTES_MAX,
-    TABLE_ELEMENTS_SETTABLE,
+    HOST_STACK_BYTES, MEMORY_BYTES_SETTABLE, STACK_BYTES_MAX, TABLE_ELEMENTS_SETTABLE,
 };
 use super::lock::Lock;
 
@@ -289,12 +287,10 @@ fn config(stack_bytes: usize, pool: Option<PoolingAllocationConfig>) -> Config {
         // An interpreter's memory, booted when it was built, is mapped and not copied.
         .memory_guaranteed_dense_image_size(IMAGE_BYTES_MAX)
         .max_wasm_stack(stack_bytes)
+        // Not `compiler_inlining`: it saves 2 to 5 % of a metric's time. But to compile takes twice
+        // as long and a gigabyte of memory, and frames grow: an interpreter that recurses overflows
+        // its stack before it counts to its own limit.
         .async_stack_size(stack_bytes + HOST_STACK_BYTES);
-    // It saves 3 to 5 % of a metric's time. But frames grow: programs, whose interpreter recurses
-    // with them, would overflow their stack before it counts to its own limit.
-    if stack_bytes < PROGRAM_STACK_BYTES {
-        config.compiler_inlining(Inlining::Yes);
-    }
     if let Some(pool) = pool {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }

@@ -21,7 +21,7 @@ pub const MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Elements of an instance's tables together.
 pub const TABLE_ELEMENTS_MAX: usize = 50_000;
 /// WebAssembly stack of a call.
-pub const STACK_BYTES_MAX: usize = 2 << 20;
+pub const STACK_BYTES_MAX: usize = 1 << 20;
 /// WebAssembly stack of the programs that a code runner runs, at least: an interpreter recurses
 /// with its program. CPython compares, reads and frees lists nested 100,000 deep within it.
 pub const PROGRAM_STACK_BYTES: usize = 32 << 20;

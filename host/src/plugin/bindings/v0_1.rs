@@ -179,7 +179,8 @@ pub struct MetricPre {
 
 impl MetricPre {
     fn new(pre: InstancePre<State>) -> wasmtime::Result<Self> {
-        let component = pre.component();
+        let generated = metric_plugin::MetricPluginPre::new(pre)?;
+        let component = generated.instance_pre().component();
         let interface = format!("rlhf:plugin/metric@{VERSION}");
         let interface = component.get_export_index(None, &interface);
         let find = |name: &str| {
@@ -190,7 +191,7 @@ impl MetricPre {
         Ok(Self {
             measure: find("measure")?,
             score_corpus: find("score-corpus")?,
-            generated: metric_plugin::MetricPluginPre::new(pre)?,
+            generated,
         })
     }
 
