@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr3;
 use rlhf_text::{brevity_penalty, split, strip_end};
 
 use crate::bleu::Counts;
@@ -125,6 +126,10 @@ pub fn score(counts: &Counts, smoothing: Smoothing, effective_order: bool) -> f6
 #[must_use]
 pub fn prepared(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(strip_end(text));
+    // What most texts have none of.
+    if memchr3(b'<', b'-', b'&', text.as_bytes()).is_none() {
+        return text;
+    }
     if text.contains('<') {
         text = text.replace("<skipped>", "").into();
     }
