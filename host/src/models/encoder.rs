@@ -6,7 +6,6 @@ use candle_core::{Device, Result, Tensor};
 
 use super::checkpoint::{Checkpoint, is_head};
 use super::{Backbone, Packed, weights};
-use crate::ops::on_pool;
 
 /// States of tokens: BERT's and RoBERTa's for BERTScore, or those of any other backbone.
 #[derive(Debug)]
@@ -42,6 +41,6 @@ impl Encoder {
     /// # Errors
     /// As for [`Backbone::states`].
     pub fn states(&self, batch: &Packed, layer: usize) -> Result<Tensor> {
-        on_pool(|| self.0.states(batch, layer))
+        self.0.states(batch, layer)
     }
 }
