@@ -287,9 +287,9 @@ fn config(stack_bytes: usize, pool: Option<PoolingAllocationConfig>) -> Config {
         // An interpreter's memory, booted when it was built, is mapped and not copied.
         .memory_guaranteed_dense_image_size(IMAGE_BYTES_MAX)
         .max_wasm_stack(stack_bytes)
-        // Not `compiler_inlining`: it saves 2 to 5 % of a metric's time. But to compile takes twice
-        // as long and a gigabyte of memory, and frames grow: an interpreter that recurses overflows
-        // its stack before it counts to its own limit.
+        // Not `compiler_inlining`: it saves 2 to 5 % of a metric's time. But to compile takes a
+        // gigabyte of memory, and frames grow: an interpreter that recurses overflows its stack
+        // before it counts to its own limit.
         .async_stack_size(stack_bytes + HOST_STACK_BYTES);
     if let Some(pool) = pool {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -67,7 +67,7 @@ fn shipped_plugins() {
     );
     check(
         &component("adapter-json"),
-        &["source", "types"],
+        &["log", "source", "types"],
         &["data-adapter"],
     );
 }
