@@ -179,3 +179,54 @@ fn a_full_disk_loses_nothing() {
         assert_eq!(difference(&workspace, "whole", method), None);
     }
 }
+
+/// A clock that stands before 1970, in 2100 and where it should, one look after the other.
+#[cfg(target_os = "linux")]
+const JUMPING_CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdatomic.h>
+#include <time.h>
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static const long jumps[] = {-4000000000L, 2300000000L, 0};
+    static atomic_uint looks;
+    int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(clock, now);
+    if (clock == CLOCK_REALTIME) {
+        now->tv_sec += jumps[looks++ % 3];
+    }
+    return result;
+}
+"#;
+
+// Would catch results, a choice of checkpoints or a log that depend on the time of day, and a
+// difference of two times that is taken for a duration.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_clock_that_jumps_changes_nothing() {
+    let workspace = workspace();
+    workspace.write("clock.c", JUMPING_CLOCK);
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o", "clock.so", "clock.c", "-ldl"])
+        .current_dir(workspace.path())
+        .status();
+    assert!(built.expect("a C compiler").success());
+    let shim = workspace.join("clock.so").display().to_string();
+    for method in ["dpo", "ppo"] {
+        run(&workspace, method, "whole", &["--overwrite"])
+            .run()
+            .expect_code(0);
+        let jumping = |more: &[&str]| {
+            run(&workspace, method, method, &[&["--wandb"], more].concat())
+                .through(&format!("export LD_PRELOAD='{shim}'; exec \"$@\""))
+                .run()
+                .expect_code(0)
+        };
+        jumping(&[]);
+        assert_eq!(difference(&workspace, "whole", method), None);
+        cut(&workspace, method);
+        jumping(&["--resume"]).expect_stderr(&format!("going on from {method}/checkpoint-10"));
+        assert_eq!(difference(&workspace, "whole", method), None);
+    }
+}
