@@ -23,4 +23,6 @@ pub use edit_distance::levenshtein;
 pub use exact_sum::exact_sum;
 pub use ngrams::{NgramIndex, ngram_total};
 pub use subsequence::{LcsRows, Step, lcs_length};
-pub use whitespace::{is_blank, is_whitespace, split, strip, strip_end, words};
+pub use whitespace::{
+    is_ascii_whitespace, is_blank, is_whitespace, split, strip, strip_end, words,
+};

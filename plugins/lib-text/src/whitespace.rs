@@ -78,7 +78,8 @@ fn ascii_whitespace(bytes: u64) -> u64 {
 }
 
 /// [`is_whitespace`] of a character that is one byte.
-fn is_ascii_whitespace(byte: u8) -> bool {
+#[must_use]
+pub const fn is_ascii_whitespace(byte: u8) -> bool {
     matches!(byte, b'\t'..=b'\r' | 0x1c..=b' ')
 }
 

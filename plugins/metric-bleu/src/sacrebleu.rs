@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use memchr::memchr3;
-use rlhf_text::{brevity_penalty, split, strip_end};
+use rlhf_text::{brevity_penalty, is_ascii_whitespace, split, strip_end};
 
 use crate::bleu::Counts;
 
@@ -232,7 +232,7 @@ const CLASSES: [Class; 256] = {
     let mut byte = 0;
     while byte < 256 {
         classes[byte] = match byte as u8 {
-            b'\t'..=b'\r' | 0x1c..=b' ' => Class::Blank,
+            byte if is_ascii_whitespace(byte) => Class::Blank,
             b'{'..=b'~' | b'['..=b'`' | b'!'..=b'&' | b'('..=b'+' | b':'..=b'@' | b'/' => {
                 Class::Mark
             }
