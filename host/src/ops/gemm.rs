@@ -245,6 +245,36 @@ fn steps(terms: &[Term]) -> Vec<Step> {
     terms.iter().flat_map(of_term).collect()
 }
 
+/// Rows of the result, shared out in whole blocks.
+struct Tiles {
+    m: usize,
+    /// Rows of a block.
+    block: usize,
+    count: usize,
+}
+
+impl Tiles {
+    /// Tiles for so many threads.
+    fn new(m: usize, block: usize, threads: usize) -> Self {
+        // Cores are not equally fast where others work beside: each should find several tiles,
+        // and as many as the others.
+        let share = (m / (TASKS_PER_THREAD * threads)).clamp(TILE_ROWS_LEAST, TILE_ROWS);
+        let count = match m.div_ceil(share) {
+            few if few <= threads => few,
+            several => several.next_multiple_of(threads),
+        };
+        let count = count.min(m.div_ceil(block));
+        Self { m, block, count }
+    }
+
+    /// The first row of a tile, and how many it has: tiles differ by one block at most.
+    fn rows(&self, tile: usize) -> (usize, usize) {
+        let blocks = self.m.div_ceil(self.block);
+        let first = |tile: usize| (tile * blocks / self.count * self.block).min(self.m);
+        (first(tile), first(tile + 1) - first(tile))
+    }
+}
+
 /// The size of even parts of at most `most`, in whole blocks.
 fn even(size: usize, most: usize, block: usize) -> usize {
     size.div_ceil(size.div_ceil(most).max(1))
@@ -282,9 +312,7 @@ unsafe fn tiles<K: Kernel>(
     // The panels of a step lie behind those of the steps before.
     let step_room = column_step * depth_max;
     let steps_at_once = (CHUNK_ELEMENTS / step_room).clamp(1, steps.len());
-    // Cores are not equally fast where others work beside: each should find several tiles.
-    let share = (m / (TASKS_PER_THREAD * threads)).clamp(TILE_ROWS_LEAST, TILE_ROWS);
-    let rows_step = even(m, share, K::ROWS);
+    let tiles = Tiles::new(m, K::ROWS, threads);
     // SAFETY: tasks write disjoint blocks of `c`, which the caller lends.
     let out = unsafe { Shared::from_raw(c) };
     let run = |count: usize, task: &(dyn Fn(usize) + Sync)| {
@@ -323,15 +351,14 @@ unsafe fn tiles<K: Kernel>(
                 }
             });
             // Where there are fewer tiles of rows than tasks wanted, columns are shared out, too.
-            let tiles = m.div_ceil(rows_step);
             let across = (TASKS_PER_THREAD * threads)
-                .div_ceil(tiles)
+                .div_ceil(tiles.count)
                 .min(panel_count);
             let per_task = panel_count.div_ceil(across);
             let across = panel_count.div_ceil(per_task);
-            run(tiles * across, &|task| {
-                let (row, panel) = (task / across * rows_step, task % across * per_task);
-                let rows = rows_step.min(m - row);
+            run(tiles.count * across, &|task| {
+                let (row, rows) = tiles.rows(task / across);
+                let panel = task % across * per_task;
                 let columns = (per_task * K::COLUMNS).min(columns - panel * K::COLUMNS);
                 PACKED_A.with_borrow_mut(|packed_a| {
                     let packed_a = room(packed_a, rows.next_multiple_of(K::ROWS) * depth_max);
@@ -417,6 +444,7 @@ unsafe fn pack<const W: usize>(count: usize, depth: usize, x: View, to: *mut f32
                 1 if rows == W => {
                     for column in 0..depth {
                         let from = x.data.add(column * x.column).cast::<[f32; W]>();
+                        fetch::<W>(x.data.wrapping_add((column + AHEAD) * x.column));
                         panel
                             .add(column * W)
                             .cast::<[f32; W]>()
@@ -435,6 +463,21 @@ unsafe fn pack<const W: usize>(count: usize, depth: usize, x: View, to: *mut f32
     }
 }
 
+/// Rows of a panel that are asked for ahead. A weight comes from memory, and its rows lie too far
+/// apart, and are read in too short pieces, for the processor to guess the next.
+const AHEAD: usize = 16;
+
+/// Asks for the `W` elements at an address that is read soon; any address will do.
+#[inline(always)]
+fn fetch<const W: usize>(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (0..W).step_by(16) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(at).cast()) }
+    }
+}
+
 /// The case where a row's elements lie together: a few rows at a time over all columns, so that
 /// the source is read in order; the panel stays in the first-level cache.
 #[inline(always)]
@@ -448,6 +491,9 @@ unsafe fn pack_transposed<const W: usize>(rows: usize, depth: usize, x: View, pa
             while row + 4 <= rows {
                 let from = x.data.add(row * x.row);
                 for column in (0..whole).step_by(16) {
+                    for i in 4..8 {
+                        fetch::<16>(from.wrapping_add(i * x.row + column));
+                    }
                     x86::transpose_4x16(from.add(column), x.row, panel.add(column * W + row), W);
                 }
                 for column in whole..depth {
@@ -698,6 +744,30 @@ mod tests {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    // Would catch rows that no tile has, or that two have, and tiles that leave a thread waiting.
+    #[test]
+    fn tiles_share_out_all_rows_evenly() {
+        for threads in [1, 2, 3, 16] {
+            for m in (1..700).chain([1024, 4097]) {
+                let tiles = Tiles::new(m, 12, threads);
+                let mut next = 0;
+                let (mut least, mut most) = (usize::MAX, 0);
+                for tile in 0..tiles.count {
+                    let (first, rows) = tiles.rows(tile);
+                    assert_eq!(first, next, "{threads} {m} {tile}");
+                    next += rows;
+                    (least, most) = (least.min(rows.div_ceil(12)), most.max(rows.div_ceil(12)));
+                }
+                assert_eq!(next, m, "{threads} {m}");
+                assert!(
+                    least > 0 && most <= least + 1,
+                    "{threads} {m}: {least} {most}"
+                );
+                assert!(most * 12 <= TILE_ROWS + 12, "{threads} {m}: {most}");
             }
         }
     }
