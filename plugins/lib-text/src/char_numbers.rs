@@ -25,7 +25,10 @@ impl CharNumbers {
 
     /// The numbers of a text's characters.
     pub fn of(&mut self, text: impl Iterator<Item = char>) -> Vec<u32> {
-        text.map(|c| self.number(c)).collect()
+        // Not collected: nested iterators then run loops of their own.
+        let mut all = Vec::with_capacity(text.size_hint().0);
+        text.for_each(|c| all.push(self.number(c)));
+        all
     }
 
     fn number(&mut self, c: char) -> u32 {

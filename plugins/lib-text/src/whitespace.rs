@@ -4,23 +4,19 @@
 //! which `str.isspace`, `str.split()` and `str.strip()` take for whitespace.
 //! Otherwise the two agree.
 
+use crate::bytes::for_each_within;
+
 /// Whether `str.isspace` holds for this character (CPython 3.11, Unicode 14).
 #[inline]
 #[must_use]
 pub fn is_whitespace(c: char) -> bool {
+    if c.is_ascii() {
+        return is_ascii_whitespace(c as u8);
+    }
     matches!(
         c,
-        '\t'..='\r'
-            | '\x1c'..=' '
-            | '\u{85}'
-            | '\u{a0}'
-            | '\u{1680}'
-            | '\u{2000}'..='\u{200a}'
-            | '\u{2028}'
-            | '\u{2029}'
-            | '\u{202f}'
-            | '\u{205f}'
-            | '\u{3000}'
+        '\u{85}' | '\u{a0}' | '\u{1680}' | '\u{2000}'
+            ..='\u{200a}' | '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
     )
 }
 
@@ -50,34 +46,16 @@ pub fn words(text: &str) -> Vec<&str> {
         }
         start = at + 1;
     };
-    let (chunks, rest) = text.as_bytes().as_chunks::<8>();
-    for (number, chunk) in chunks.iter().enumerate() {
-        let mut blanks = ascii_whitespace(u64::from_le_bytes(*chunk));
-        while blanks != 0 {
-            blank(8 * number + blanks.trailing_zeros() as usize / 8);
-            blanks &= blanks - 1;
-        }
-    }
-    for (at, &byte) in rest.iter().enumerate() {
-        if is_ascii_whitespace(byte) {
-            blank(8 * chunks.len() + at);
-        }
-    }
+    for_each_within(text.as_bytes(), ASCII_WHITESPACE, &mut blank);
     blank(text.len());
     words
 }
 
-/// The highest bit of each of eight ASCII characters that is whitespace.
-fn ascii_whitespace(bytes: u64) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    // Below 128, so no sum goes on into the next byte.
-    let within = |first: u64, last: u64| {
-        (bytes + (0x80 - first) * EACH) & !(bytes + (0x7f - last) * EACH) & (0x80 * EACH)
-    };
-    within(0x09, 0x0d) | within(0x1c, 0x20)
-}
+/// The whitespace that is one byte, as [`for_each_within`] takes it.
+const ASCII_WHITESPACE: [(u8, u8); 2] = [(0x09, 0x0d), (0x1c, 0x20)];
 
 /// [`is_whitespace`] of a character that is one byte.
+#[inline]
 #[must_use]
 pub const fn is_ascii_whitespace(byte: u8) -> bool {
     matches!(byte, b'\t'..=b'\r' | 0x1c..=b' ')

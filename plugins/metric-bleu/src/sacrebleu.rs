@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr3;
-use rlhf_text::{brevity_penalty, is_ascii_whitespace, split, strip_end};
+use memchr::memchr_iter;
+use rlhf_text::{brevity_penalty, for_each_within, is_ascii_whitespace, split, strip_end};
 
 use crate::bleu::Counts;
 
@@ -127,23 +127,29 @@ pub fn score(counts: &Counts, smoothing: Smoothing, effective_order: bool) -> f6
 pub fn prepared(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(strip_end(text));
     // What most texts have none of.
-    if memchr3(b'<', b'-', b'&', text.as_bytes()).is_none() {
-        return text;
-    }
-    if text.contains('<') {
+    if has(&text, b'<', &["<skipped>"]) {
         text = text.replace("<skipped>", "").into();
     }
-    if text.contains("-\n") {
+    if has(&text, b'-', &["-\n"]) {
         text = text.replace("-\n", "").into();
     }
-    if text.contains('&') {
-        // What two lines make together may be an entity.
-        text = text.replace('\n', " ").into();
+    if has(&text, b'&', &ENTITIES.map(|(entity, _)| entity)) {
         for (entity, character) in ENTITIES {
             text = text.replace(entity, character).into();
         }
     }
     text
+}
+
+/// Whether a text has one of some parts, which all begin with `first`.
+fn has(text: &str, first: u8, parts: &[&str]) -> bool {
+    let bytes = text.as_bytes();
+    let begins = |at: usize| {
+        parts
+            .iter()
+            .any(|part| bytes[at..].starts_with(part.as_bytes()))
+    };
+    memchr_iter(first, bytes).any(begins)
 }
 
 /// The tokens of a [`prepared`] text.
@@ -167,19 +173,20 @@ pub fn tokens_13a<'a>(text: &'a str) -> Vec<&'a str> {
             tokens.push(text);
         }
     };
-    let (mut start, mut at) = (0, 0);
-    while let Some(&byte) = bytes.get(at) {
-        let class = CLASSES[usize::from(byte)];
-        if class == Class::Part {
-            at += 1;
-            continue;
+    // Where the next token begins, and up to where everything has been looked at.
+    let (mut start, mut done) = (0, 0);
+    for_each_within(bytes, OTHER_THAN_PARTS, |at| {
+        if at < done {
+            return;
         }
+        let class = CLASSES[usize::from(bytes[at])];
         // Blanks stand before a token, which count as no digits.
         let behind_digit = at > start && is_digit(&bytes[at - 1]);
         let end = match class {
             Class::Point => at + points(&bytes[at..]),
             _ => at + 1,
         };
+        done = end;
         let before_digit = bytes.get(end).is_some_and(is_digit);
         let is_part = match class {
             Class::Hyphen => !behind_digit,
@@ -187,8 +194,7 @@ pub fn tokens_13a<'a>(text: &'a str) -> Vec<&'a str> {
             _ => false,
         };
         if is_part {
-            at = end;
-            continue;
+            return;
         }
         push(&mut tokens, &text[start..at]);
         start = end;
@@ -200,8 +206,7 @@ pub fn tokens_13a<'a>(text: &'a str) -> Vec<&'a str> {
         if class != Class::Blank {
             tokens.extend((at..start).map(|at| &text[at..=at]));
         }
-        at = end;
-    }
+    });
     push(&mut tokens, &text[start..]);
     tokens
 }
@@ -245,6 +250,16 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
+/// The bytes whose class is not [`Class::Part`], as [`for_each_within`] takes them.
+const OTHER_THAN_PARTS: [(u8, u8); 6] = [
+    (b'\t', b'\r'),
+    (0x1c, b'&'),
+    (b'(', b'/'),
+    (b':', b'@'),
+    (b'[', b'`'),
+    (b'{', b'~'),
+];
+
 /// What HTML writes for characters, in the order in which they are replaced.
 const ENTITIES: [(&str, &str); 4] = [
     ("&quot;", "\""),
@@ -276,6 +291,16 @@ mod tests {
             "x--\n\ny a-\nb &am-\np;lt; é.,é.5é,",
             "x- y ab < é . , é . 5é ,",
         );
+    }
+
+    /// Would catch a byte of the table that is passed over.
+    #[test]
+    fn all_but_parts_are_looked_at() {
+        let mut found = Vec::new();
+        let bytes: Vec<u8> = (0..=255).collect();
+        for_each_within(&bytes, OTHER_THAN_PARTS, |at| found.push(at));
+        let expected = (0..256).filter(|&byte| CLASSES[byte] != Class::Part);
+        assert_eq!(found, expected.collect::<Vec<_>>());
     }
 
     /// The script's four passes over the text, as they stand.

@@ -4,7 +4,7 @@
 //! n-grams of characters (Popović 2015, <https://aclanthology.org/W15-3049>)
 //! and, for chrF++, of words (Popović 2017, <https://aclanthology.org/W17-4770>).
 
-use rlhf_text::{CharNumbers, split};
+use rlhf_text::{CharNumbers, is_whitespace, split};
 use rustc_hash::FxHashMap;
 
 use crate::ngrams::{Counts, Ngrams};
@@ -67,7 +67,7 @@ fn all_ngrams(texts: &[String], settings: &Settings) -> Vec<[Ngrams; 2]> {
             if settings.whitespace {
                 numbers.of(text.chars())
             } else {
-                numbers.of(split(text).flat_map(str::chars))
+                numbers.of(text.chars().filter(|c| !is_whitespace(*c)))
             }
         })
         .collect();

@@ -1,0 +1,69 @@
+//! Looking for bytes of a kind, eight at a time.
+
+/// One in each byte of a word.
+const EACH: u64 = 0x0101_0101_0101_0101;
+
+/// Calls `found` with the place of each byte that lies in one of some ranges of ASCII, given by
+/// their first and last byte, in order.
+#[inline(always)]
+pub fn for_each_within<const N: usize>(
+    bytes: &[u8],
+    ranges: [(u8, u8); N],
+    mut found: impl FnMut(usize),
+) {
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    for (number, chunk) in chunks.iter().enumerate() {
+        let mut places = within(u64::from_le_bytes(*chunk), ranges);
+        while places != 0 {
+            found(8 * number + places.trailing_zeros() as usize / 8);
+            places &= places - 1;
+        }
+    }
+    for (at, byte) in rest.iter().enumerate() {
+        if ranges
+            .iter()
+            .any(|(first, last)| (first..=last).contains(&byte))
+        {
+            found(8 * chunks.len() + at);
+        }
+    }
+}
+
+/// The highest bit of each byte that lies in one of the ranges.
+#[inline(always)]
+fn within<const N: usize>(bytes: u64, ranges: [(u8, u8); N]) -> u64 {
+    // Sums of less than 128 and at most 128 do not go on into the next byte.
+    let low = bytes & (0x7f * EACH);
+    let from = |first: u8| low + u64::from(0x80 - first) * EACH;
+    let within = ranges.map(|(first, last)| from(first) & !from(last + 1));
+    within.into_iter().fold(0, |all, one| all | one) & !bytes & (0x80 * EACH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Would catch a byte taken for another one, a sum that runs into the next byte, and places
+    /// out of order.
+    #[test]
+    fn each_byte_is_found_where_it_is() {
+        const RANGES: [(u8, u8); 4] = [(0, 0), (0x09, 0x0d), (0x41, 0x41), (0x7b, 0x7f)];
+        let is_within = |byte: &u8| matches!(*byte, 0 | 0x09..=0x0d | 0x41 | 0x7b..=0x7f);
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) as u8
+        };
+        for length in 0..200 {
+            let ordered: Vec<u8> = (0..length as u8).chain(200..=255).collect();
+            let mixed: Vec<u8> = (0..length).map(|_| next()).collect();
+            for bytes in [ordered, mixed] {
+                let mut found = Vec::new();
+                for_each_within(&bytes, RANGES, |at| found.push(at));
+                let all = bytes.iter().enumerate();
+                let expected = all.filter(|(_, byte)| is_within(byte));
+                assert_eq!(found, expected.map(|(at, _)| at).collect::<Vec<_>>());
+            }
+        }
+    }
+}
