@@ -171,6 +171,27 @@ fn a_mistyped_column_is_told() {
     }
 }
 
+// Would catch a flag about files that is taken, and means nothing, where none is read.
+#[test]
+fn flags_about_files_need_a_file() {
+    let workspace = Workspace::new();
+    let sources = [
+        &["--predictions", "-"][..],
+        &["--prediction", "a", "--reference", "a"],
+    ];
+    for source in sources {
+        for flag in [
+            ["--column", "response=a"],
+            ["--data-option", "csv.delimiter=;"],
+        ] {
+            let arguments = [&["eval", "--metric", "exact-match"], source, &flag].concat();
+            call(&workspace, &arguments)
+                .expect_code(2)
+                .expect_stderr(&format!("{} is for files, not for stdin", flag[0]));
+        }
+    }
+}
+
 // Would catch options of adapters that training has and evaluation has not.
 #[test]
 fn adapters_have_their_options() {

@@ -39,7 +39,9 @@ impl Moments {
         let zeros = || -> Result<Tensor> {
             let t = parameter.zeros_like()?;
             if cpu::fused([&t]) {
-                cpu::write(&t, |data| data.fill(0.0))?;
+                cpu::write(&t, |data| {
+                    data.par_chunks_mut(BLOCK).for_each(|part| part.fill(0.0));
+                })?;
             }
             Ok(t)
         };

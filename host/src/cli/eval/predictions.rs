@@ -59,14 +59,20 @@ impl<'a> Reader<'a> {
         let sources = sources(args)?;
         let columns = columns(&args.column)?;
         let on_stdin = sources.iter().any(|one| matches!(one, Source::Stdin));
-        if on_stdin && !columns.is_empty() {
-            return Err(Usage(
-                "--column is for files, not for stdin\nhint: put the predictions into a file"
-                    .into(),
-            )
+        let files = sources.iter().any(|one| matches!(one, Source::File(_)));
+        let unused = [
+            ("--column", !columns.is_empty() && (on_stdin || !files)),
+            (
+                "--data-option",
+                !args.data_option.is_empty() && !files && args.tasks.is_none(),
+            ),
+        ];
+        if let Some((flag, _)) = unused.iter().find(|(_, unused)| *unused) {
+            return Err(Usage(format!(
+                "{flag} is for files, not for stdin or --prediction\nhint: put the predictions into a file"
+            ))
             .into());
         }
-        let files = sources.iter().any(|one| matches!(one, Source::File(_)));
         let adapters = match files || args.tasks.is_some() {
             true => Some(Adapters::load(runtime, given)?.with_options(options(args)?)?),
             false => None,
