@@ -13,11 +13,18 @@ pub fn is_whitespace(c: char) -> bool {
     if c.is_ascii() {
         return is_ascii_whitespace(c as u8);
     }
-    matches!(
-        c,
-        '\u{85}' | '\u{a0}' | '\u{1680}' | '\u{2000}'
-            ..='\u{200a}' | '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
-    )
+    ('\u{2000}'..='\u{200a}').contains(&c)
+        || matches!(
+            c,
+            '\u{85}'
+                | '\u{a0}'
+                | '\u{1680}'
+                | '\u{2028}'
+                | '\u{2029}'
+                | '\u{202f}'
+                | '\u{205f}'
+                | '\u{3000}'
+        )
 }
 
 /// `str.split()`: the runs of characters that are not whitespace.
@@ -52,13 +59,14 @@ pub fn words(text: &str) -> Vec<&str> {
 }
 
 /// The whitespace that is one byte, as [`for_each_within`] takes it.
-const ASCII_WHITESPACE: [(u8, u8); 2] = [(0x09, 0x0d), (0x1c, 0x20)];
+const ASCII_WHITESPACE: [(u8, u8); 2] = [(b'\t', b'\r'), (0x1c, b' ')];
 
 /// [`is_whitespace`] of a character that is one byte.
 #[inline]
 #[must_use]
 pub const fn is_ascii_whitespace(byte: u8) -> bool {
-    matches!(byte, b'\t'..=b'\r' | 0x1c..=b' ')
+    let [(tab, carriage_return), (separator, blank)] = ASCII_WHITESPACE;
+    (tab <= byte && byte <= carriage_return) || (separator <= byte && byte <= blank)
 }
 
 /// Where from `at` on the first character lies that is whitespace, or that is none.
