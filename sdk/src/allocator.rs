@@ -60,7 +60,35 @@ impl Allocator {
     }
 }
 
+impl Lists {
+    /// A new piece of so many bytes, off the rest of a chunk.
+    #[cold]
+    #[inline(never)]
+    fn cut(&mut self, bytes: usize) -> *mut u8 {
+        if self.rest_bytes < bytes {
+            // A large piece has a chunk of its own, and leaves the rest of the last one alone.
+            let alone = bytes > CHUNK / 4;
+            let wanted = if alone { bytes } else { CHUNK };
+            let Ok(chunk) = Layout::from_size_align(wanted, STEP) else {
+                return ptr::null_mut();
+            };
+            // SAFETY: the size is not 0.
+            let rest = unsafe { System.alloc(chunk) };
+            if rest.is_null() || alone {
+                return rest;
+            }
+            (self.rest, self.rest_bytes) = (rest, CHUNK);
+        }
+        let piece = self.rest;
+        // SAFETY: the rest has at least so many bytes.
+        self.rest = unsafe { piece.add(bytes) };
+        self.rest_bytes -= bytes;
+        piece
+    }
+}
+
 /// The list of a piece's size; `None` if it is the C library's.
+#[inline(always)]
 fn list(layout: Layout) -> Option<usize> {
     let last = layout.size().wrapping_sub(1);
     if layout.align() > STEP || last >= LISTED_MAX {
@@ -89,6 +117,8 @@ fn bytes(list: usize) -> usize {
 // off the rest of a chunk. Chunks are aligned to `STEP` and cut in multiples of it. A layout says
 // to which list a piece belongs, and callers give back the layout they asked for.
 unsafe impl GlobalAlloc for Allocator {
+    // Wherever Rust asks for memory this stands at its place: a component's calls are dear.
+    #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(list) = list(layout) else {
             // SAFETY: the caller's promise.
@@ -97,31 +127,12 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: one thread, and nothing below calls back into this allocator.
         let lists = unsafe { &mut *self.0.get() };
         let first = lists.free[list];
-        if !first.is_null() {
-            // SAFETY: pieces on a list are ours, and hold a `Piece`.
-            lists.free[list] = unsafe { (*first).next };
-            return first.cast();
+        if first.is_null() {
+            return lists.cut(bytes(list));
         }
-        let bytes = bytes(list);
-        if lists.rest_bytes < bytes {
-            // A large piece has a chunk of its own, and leaves the rest of the last one alone.
-            let alone = bytes > CHUNK / 4;
-            let wanted = if alone { bytes } else { CHUNK };
-            let Ok(chunk) = Layout::from_size_align(wanted, STEP) else {
-                return ptr::null_mut();
-            };
-            // SAFETY: the size is not 0.
-            let rest = unsafe { System.alloc(chunk) };
-            if rest.is_null() || alone {
-                return rest;
-            }
-            (lists.rest, lists.rest_bytes) = (rest, CHUNK);
-        }
-        let piece = lists.rest;
-        // SAFETY: the rest has at least so many bytes.
-        lists.rest = unsafe { piece.add(bytes) };
-        lists.rest_bytes -= bytes;
-        piece
+        // SAFETY: pieces on a list are ours, and hold a `Piece`.
+        lists.free[list] = unsafe { (*first).next };
+        first.cast()
     }
 
     unsafe fn dealloc(&self, piece: *mut u8, layout: Layout) {

@@ -11,22 +11,33 @@ pub fn for_each_within<const N: usize>(
     ranges: [(u8, u8); N],
     mut found: impl FnMut(usize),
 ) {
-    let (chunks, rest) = bytes.as_chunks::<8>();
-    for (number, chunk) in chunks.iter().enumerate() {
-        let mut places = within(u64::from_le_bytes(*chunk), ranges);
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    // Filled up with what no range has.
+    let mut last = [0x80; 64];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut start = 0;
+    // One loop, so that `found` stands at one place.
+    for block in blocks.iter().chain([&last]) {
+        let mut places = mask(block, ranges);
         while places != 0 {
-            found(8 * number + places.trailing_zeros() as usize / 8);
+            found(start + places.trailing_zeros() as usize);
             places &= places - 1;
         }
+        start += 64;
     }
-    for (at, byte) in rest.iter().enumerate() {
-        if ranges
-            .iter()
-            .any(|(first, last)| (first..=last).contains(&byte))
-        {
-            found(8 * chunks.len() + at);
-        }
+}
+
+/// A bit for each of 64 bytes, set for those that lie in one of the ranges.
+#[inline(always)]
+fn mask<const N: usize>(bytes: &[u8; 64], ranges: [(u8, u8); N]) -> u64 {
+    // Moves the lowest bits of eight bytes into one.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let mut mask = 0;
+    for (number, word) in bytes.as_chunks::<8>().0.iter().enumerate() {
+        let within = within(u64::from_le_bytes(*word), ranges) >> 7;
+        mask |= (within.wrapping_mul(GATHER) >> 56) << (8 * number);
     }
+    mask
 }
 
 /// The highest bit of each byte that lies in one of the ranges.

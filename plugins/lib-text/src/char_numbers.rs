@@ -4,43 +4,74 @@ use rustc_hash::FxHashMap;
 
 /// Numbers characters in the order in which they are first met.
 #[derive(Debug)]
-pub struct CharNumbers {
+pub struct CharNumbers<K> {
     ascii: [u32; 128],
     others: FxHashMap<char, u32>,
     next: u32,
+    keep: K,
 }
 
 const NONE: u32 = u32::MAX;
 
-impl CharNumbers {
-    /// Numbers from `first`.
+impl<K: Fn(char) -> bool> CharNumbers<K> {
+    /// Numbers from `first` for the characters that are to be kept.
     #[must_use]
-    pub fn new(first: u32) -> Self {
+    pub fn new(first: u32, keep: K) -> Self {
         Self {
             ascii: [NONE; 128],
             others: FxHashMap::default(),
             next: first,
+            keep,
         }
     }
 
-    /// The numbers of a text's characters.
-    pub fn of(&mut self, text: impl Iterator<Item = char>) -> Vec<u32> {
-        // Not collected: nested iterators then run loops of their own.
-        let mut all = Vec::with_capacity(text.size_hint().0);
-        text.for_each(|c| all.push(self.number(c)));
-        all
-    }
-
-    fn number(&mut self, c: char) -> u32 {
-        let number = match self.ascii.get_mut(c as usize) {
-            Some(number) => number,
-            None => self.others.entry(c).or_insert(NONE),
+    /// The numbers of a text's characters, without those that are not kept.
+    pub fn of(&mut self, text: &str) -> Vec<u32> {
+        // Room for all: in a component, a list that can grow costs as much as the numbers.
+        let mut numbers = vec![NONE; text.len()];
+        let count = if text.is_ascii() {
+            self.write(text.bytes().map(char::from), &mut numbers)
+        } else {
+            self.write(text.chars(), &mut numbers)
         };
-        if *number == NONE {
-            *number = self.next;
-            self.next += 1;
+        numbers.truncate(count);
+        numbers
+    }
+
+    /// Writes the numbers into a list that has room for them, and says how many there are.
+    #[inline(never)]
+    fn write(&mut self, text: impl Iterator<Item = char>, numbers: &mut [u32]) -> usize {
+        let mut count = 0;
+        for c in text {
+            let mut number = match self.ascii.get(c as usize) {
+                Some(number) => *number,
+                None => self.others.get(&c).copied().unwrap_or(NONE),
+            };
+            if number == NONE {
+                if !(self.keep)(c) {
+                    continue;
+                }
+                number = self.add(c);
+            }
+            numbers[count] = number;
+            count += 1;
         }
-        *number
+        count
+    }
+
+    /// Gives a character its number.
+    #[cold]
+    #[inline(never)]
+    fn add(&mut self, c: char) -> u32 {
+        let number = self.next;
+        self.next += 1;
+        match self.ascii.get_mut(c as usize) {
+            Some(free) => *free = number,
+            None => {
+                self.others.insert(c, number);
+            }
+        }
+        number
     }
 
     /// One more than the largest number given.
@@ -57,9 +88,10 @@ mod tests {
     /// Would catch two characters with one number.
     #[test]
     fn equal_characters_have_equal_numbers() {
-        let mut numbers = CharNumbers::new(1);
-        assert_eq!(numbers.of("abéa".chars()), [1, 2, 3, 1]);
-        assert_eq!(numbers.of("éc𝕏b".chars()), [3, 4, 5, 2]);
-        assert_eq!(numbers.end(), 6);
+        let mut numbers = CharNumbers::new(1, |c| c != ' ');
+        assert_eq!(numbers.of("abéa"), [1, 2, 3, 1]);
+        assert_eq!(numbers.of("éc 𝕏b"), [3, 4, 5, 2]);
+        assert_eq!(numbers.of(" c d a "), [4, 6, 1]);
+        assert_eq!(numbers.end(), 7);
     }
 }

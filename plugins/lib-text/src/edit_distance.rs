@@ -20,37 +20,67 @@ pub fn levenshtein(a: &[u32], b: &[u32]) -> usize {
     }
     let positions = Positions::new(rows.iter().copied().enumerate());
     let words = rows.len().div_ceil(64);
-    let mut matches = vec![0; words];
-    // Rises and falls from each cell to the one below it.
-    let (mut rises, mut falls) = (vec![!0u64; words], vec![0u64; words]);
+    let mut cells = vec![Cells::FIRST; words];
     let last = (rows.len() - 1) % 64;
     let mut distance = rows.len();
     for &item in columns {
         for &(word, bits) in positions.of(item) {
-            matches[word as usize] = bits;
+            cells[word as usize].equal = bits;
         }
-        // To the right of the top row's cells the table always rises by 1.
-        let (mut rise_in, mut fall_in) = (1, 0);
-        let (mut rises_right, mut falls_right) = (0, 0);
-        for ((rise, fall), &equal) in rises.iter_mut().zip(&mut falls).zip(&matches) {
-            let vertical = equal | *fall;
-            let equal = equal | fall_in;
-            let horizontal = ((equal & *rise).wrapping_add(*rise) ^ *rise) | equal;
-            rises_right = *fall | !(horizontal | *rise);
-            falls_right = *rise & horizontal;
-            let rise_below = (rises_right << 1) | rise_in;
-            let fall_below = (falls_right << 1) | fall_in;
-            *rise = fall_below | !(vertical | rise_below);
-            *fall = rise_below & vertical;
-            (rise_in, fall_in) = (rises_right >> 63, falls_right >> 63);
-        }
-        distance += (rises_right >> last & 1) as usize;
-        distance -= (falls_right >> last & 1) as usize;
+        let (rises, falls) = column(&mut cells);
+        distance += (rises >> last & 1) as usize;
+        distance -= (falls >> last & 1) as usize;
         for &(word, _) in positions.of(item) {
-            matches[word as usize] = 0;
+            cells[word as usize].equal = 0;
         }
     }
     distance
+}
+
+/// 64 cells of a column, from the lowest bit on.
+#[derive(Clone, Copy)]
+struct Cells {
+    /// Where the cell is one more than the one above it.
+    rises: u64,
+    /// Where it is one less.
+    falls: u64,
+    /// Where the row's item is the next column's.
+    equal: u64,
+}
+
+impl Cells {
+    /// Of the column before the first one, which counts the rows.
+    const FIRST: Self = Self {
+        rises: !0,
+        falls: 0,
+        equal: 0,
+    };
+}
+
+/// Moves on to the next column: where, in the last cells, it is one more or one less than the
+/// column before. A function of its own for what it keeps in registers as a component.
+#[inline(never)]
+fn column(cells: &mut [Cells]) -> (u64, u64) {
+    // To the right of the top row's cells the table always rises by 1.
+    let (mut rises_right, mut falls_right) = (1 << 63, 0);
+    for cells in cells {
+        let Cells {
+            rises,
+            falls,
+            equal,
+        } = *cells;
+        let (rise_in, fall_in) = (rises_right >> 63, falls_right >> 63);
+        let vertical = equal | falls;
+        let equal = equal | fall_in;
+        let horizontal = ((equal & rises).wrapping_add(rises) ^ rises) | equal;
+        rises_right = falls | !(horizontal | rises);
+        falls_right = rises & horizontal;
+        let rise_below = (rises_right << 1) | rise_in;
+        let fall_below = (falls_right << 1) | fall_in;
+        cells.rises = fall_below | !(vertical | rise_below);
+        cells.falls = rise_below & vertical;
+    }
+    (rises_right, falls_right)
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ mod char_numbers;
 mod edit_distance;
 mod exact_sum;
 mod ngrams;
-mod numbering;
 mod positions;
 mod subsequence;
+mod vocabulary;
 mod whitespace;
 
 pub use bleu_terms::{brevity_penalty, closest_reference_length, geometric_mean};
@@ -23,7 +23,7 @@ pub use bytes::for_each_within;
 pub use char_numbers::CharNumbers;
 pub use edit_distance::levenshtein;
 pub use exact_sum::exact_sum;
-pub use ngrams::{NgramIndex, ngram_total};
+pub use ngrams::{Clipped, ngram_total};
 pub use subsequence::{LcsRows, Step, lcs_length};
 pub use whitespace::{
     is_ascii_whitespace, is_blank, is_whitespace, split, strip, strip_end, words,

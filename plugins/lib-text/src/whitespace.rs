@@ -40,21 +40,20 @@ pub fn split(text: &str) -> impl Iterator<Item = &str> {
 /// What [`split`] gives, as a list: faster than to collect it.
 #[must_use]
 pub fn words(text: &str) -> Vec<&str> {
-    // Words of code have about four characters, with the blank behind them.
-    let mut words = Vec::with_capacity(text.len() / 4 + 1);
     if !text.is_ascii() {
-        words.extend(split(text));
-        return words;
+        return split(text).collect();
     }
-    let mut start = 0;
+    // Room for all: a list that can grow costs more than the words.
+    let mut words = vec![""; text.len() / 2 + 1];
+    let (mut count, mut start) = (0, 0);
     let mut blank = |at: usize| {
-        if start < at {
-            words.push(&text[start..at]);
-        }
+        words[count] = &text[start..at];
+        count += usize::from(start < at);
         start = at + 1;
     };
     for_each_within(text.as_bytes(), ASCII_WHITESPACE, &mut blank);
     blank(text.len());
+    words.truncate(count);
     words
 }
 

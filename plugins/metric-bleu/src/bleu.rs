@@ -6,7 +6,7 @@
 //! (<https://aclanthology.org/W14-3346>) number the methods.
 
 use rlhf_text::{
-    NgramIndex, brevity_penalty, closest_reference_length, geometric_mean, ngram_total, words,
+    Clipped, brevity_penalty, closest_reference_length, geometric_mean, ngram_total, words,
 };
 
 /// What happens to an order without a single match. Names are nltk's.
@@ -49,24 +49,25 @@ impl Counts {
     #[must_use]
     pub fn new<R: AsRef<str>>(response: &str, references: &[R], order_max: usize) -> Option<Self> {
         let references = references.iter().map(|reference| words(reference.as_ref()));
-        Self::of_tokens(&words(response), references, order_max)
+        Self::of_tokens(&words(response), &references.collect::<Vec<_>>(), order_max)
     }
 
     /// The same of tokens.
     #[must_use]
-    pub fn of_tokens<'a>(
+    pub fn of_tokens(
         response: &[&str],
-        references: impl IntoIterator<Item = Vec<&'a str>>,
+        references: &[Vec<&str>],
         order_max: usize,
     ) -> Option<Self> {
-        let index = NgramIndex::new(references, order_max);
-        let lengths = index.lengths().iter().copied();
-        let matches = index.clipped_matches(response);
+        let lengths = references.iter().map(Vec::len);
+        let reference = closest_reference_length(lengths, response.len())?;
+        let clipped = Clipped::new(references, response, order_max);
+        let matches = clipped.matches().iter();
         let totals = (1..=order_max).map(|n| ngram_total(response.len(), n));
         Some(Self {
             response: response.len() as f64,
-            reference: closest_reference_length(lengths, response.len())? as f64,
-            matches: matches.into_iter().map(|matches| matches as f64).collect(),
+            reference: reference as f64,
+            matches: matches.map(|&matches| matches as f64).collect(),
             totals: totals.map(|total| total as f64).collect(),
         })
     }

@@ -37,8 +37,8 @@ pub fn counts<R: AsRef<str>>(response: &str, references: &[R], order_max: usize)
         .iter()
         .map(|one| prepared(one.as_ref()))
         .collect();
-    let references = references.iter().map(|one| tokens_13a(one));
-    Counts::of_tokens(&tokens_13a(&prepared(response)), references, order_max)
+    let references: Vec<_> = references.iter().map(|one| tokens_13a(one)).collect();
+    Counts::of_tokens(&tokens_13a(&prepared(response)), &references, order_max)
 }
 
 /// BP, 1 for a response at least as long as its reference.
@@ -159,20 +159,22 @@ fn has(text: &str, first: u8, parts: &[&str]) -> bool {
 /// `([\.,])([^0-9])` → ` \1 \2`, `([0-9])(-)` → `\1 \2 `. Here each byte is seen once; that it
 /// comes to the same is tested.
 #[must_use]
-pub fn tokens_13a<'a>(text: &'a str) -> Vec<&'a str> {
-    let bytes = text.as_bytes();
-    // Tokens of code have about three characters, blanks included.
-    let mut tokens = Vec::with_capacity(bytes.len() / 3 + 1);
-    let is_digit = |byte: &u8| byte.is_ascii_digit();
-    let is_ascii = text.is_ascii();
+pub fn tokens_13a(text: &str) -> Vec<&str> {
+    let tokens = between_blanks_and_marks(text);
+    if text.is_ascii() {
+        return tokens;
+    }
     // What lies between two marks may have whitespace in it that is not ASCII.
-    let push = |tokens: &mut Vec<&'a str>, text: &'a str| {
-        if !is_ascii {
-            tokens.extend(split(text));
-        } else if !text.is_empty() {
-            tokens.push(text);
-        }
-    };
+    tokens.into_iter().flat_map(split).collect()
+}
+
+fn between_blanks_and_marks(text: &str) -> Vec<&str> {
+    let bytes = text.as_bytes();
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    // Room for all: a list that can grow costs more than the tokens. A token has a byte at least,
+    // and one that is none is written behind the last of them.
+    let mut tokens = vec![""; bytes.len() + 1];
+    let mut count = 0;
     // Where the next token begins, and up to where everything has been looked at.
     let (mut start, mut done) = (0, 0);
     for_each_within(bytes, OTHER_THAN_PARTS, |at| {
@@ -196,7 +198,8 @@ pub fn tokens_13a<'a>(text: &'a str) -> Vec<&'a str> {
         if is_part {
             return;
         }
-        push(&mut tokens, &text[start..at]);
+        tokens[count] = &text[start..at];
+        count += usize::from(start < at);
         start = end;
         // Pairs don't overlap: of points in a row every other one was the second of its pair. The
         // last one is a token of its own if it was, or if what follows it makes it the first.
@@ -204,10 +207,15 @@ pub fn tokens_13a<'a>(text: &'a str) -> Vec<&'a str> {
             start -= 1;
         }
         if class != Class::Blank {
-            tokens.extend((at..start).map(|at| &text[at..=at]));
+            for at in at..start {
+                tokens[count] = &text[at..=at];
+                count += 1;
+            }
         }
     });
-    push(&mut tokens, &text[start..]);
+    tokens[count] = &text[start..];
+    count += usize::from(start < text.len());
+    tokens.truncate(count);
     tokens
 }
 

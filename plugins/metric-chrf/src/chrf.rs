@@ -4,6 +4,8 @@
 //! n-grams of characters (Popović 2015, <https://aclanthology.org/W15-3049>)
 //! and, for chrF++, of words (Popović 2017, <https://aclanthology.org/W17-4770>).
 
+use std::borrow::Cow;
+
 use rlhf_text::{CharNumbers, is_whitespace, split};
 use rustc_hash::FxHashMap;
 
@@ -25,7 +27,7 @@ pub fn statistics<R: AsRef<str>>(
     references: &[R],
     settings: &Settings,
 ) -> Option<Vec<f64>> {
-    let mut texts: Vec<String> = vec![cased(response, settings)];
+    let mut texts = vec![cased(response, settings)];
     texts.extend(references.iter().map(|text| cased(text.as_ref(), settings)));
     let ngrams = all_ngrams(&texts, settings);
     let (response, references) = ngrams.split_first()?;
@@ -50,27 +52,18 @@ fn numbers(counts: Counts) -> [f64; 3] {
     [response, counts.reference, counts.matches].map(|count| count as f64)
 }
 
-fn cased(text: &str, settings: &Settings) -> String {
+fn cased<'a>(text: &'a str, settings: &Settings) -> Cow<'a, str> {
     if settings.lowercase {
-        text.to_lowercase()
+        text.to_lowercase().into()
     } else {
-        text.to_owned()
+        text.into()
     }
 }
 
 /// N-grams of characters and of words of each text.
-fn all_ngrams(texts: &[String], settings: &Settings) -> Vec<[Ngrams; 2]> {
-    let mut numbers = CharNumbers::new(1);
-    let characters: Vec<Vec<u32>> = texts
-        .iter()
-        .map(|text| {
-            if settings.whitespace {
-                numbers.of(text.chars())
-            } else {
-                numbers.of(text.chars().filter(|c| !is_whitespace(*c)))
-            }
-        })
-        .collect();
+fn all_ngrams(texts: &[Cow<'_, str>], settings: &Settings) -> Vec<[Ngrams; 2]> {
+    let mut numbers = CharNumbers::new(1, |c| settings.whitespace || !is_whitespace(c));
+    let characters: Vec<Vec<u32>> = texts.iter().map(|text| numbers.of(text)).collect();
     let mut vocabulary = FxHashMap::default();
     let words: Vec<Vec<u32>> = texts
         .iter()

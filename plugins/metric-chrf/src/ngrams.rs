@@ -20,6 +20,9 @@ pub struct Counts {
 /// Bits of the keys.
 const KEY_BITS: u32 = 128;
 
+/// Bits of a key by which it is put into a group before it is sorted, at most.
+const GROUP_BITS_MAX: u32 = 8;
+
 /// Keys of all positions of a sequence, sorted. Short ones, which most texts
 /// have, sort in a fraction of the time.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ enum Keys {
 pub struct Ngrams {
     keys: Keys,
     length: usize,
+    /// The last items, from the last one on: as many as an n-gram has before its own last one.
+    end: Vec<u32>,
     order_max: usize,
     bits: u32,
 }
@@ -62,6 +67,12 @@ impl Ngrams {
         Self {
             keys,
             length: items.len(),
+            end: items
+                .iter()
+                .rev()
+                .take(order_max.saturating_sub(1))
+                .copied()
+                .collect(),
             order_max,
             bits,
         }
@@ -70,34 +81,59 @@ impl Ngrams {
     /// Counts of each order from 1, this being the response.
     #[must_use]
     pub fn compare(&self, reference: &Self) -> Vec<Counts> {
+        let common_end = self.common_end(reference);
         let total = |length: usize, n: usize| (length + 1).saturating_sub(n);
-        let mut counts: Vec<Counts> = (1..=self.order_max)
+        (1..=self.order_max)
             .map(|n| Counts {
                 response: total(self.length, n),
                 reference: total(reference.length, n),
-                matches: 0,
+                // The last positions have keys that end early, too: one of each length.
+                matches: self.keys_in_both(reference, n) - common_end.min(n - 1),
             })
-            .collect();
-        for (n, counts) in (1..).zip(&mut counts) {
-            counts.matches = self.matches(reference, n);
-        }
-        counts
+            .collect()
     }
 
-    fn matches(&self, reference: &Self, n: usize) -> usize {
+    /// How many keys, cut to n items, are in both, each as often as in the one that has it less
+    /// often.
+    fn keys_in_both(&self, reference: &Self, n: usize) -> usize {
         let behind = self.bits * (self.order_max - n) as u32;
         match (&self.keys, &reference.keys) {
-            (Keys::Short(a), Keys::Short(b)) => {
-                let last = (1u64 << self.bits) - 1;
-                merge(a, b, |key| key >> behind, |key| key & last != 0)
-            }
-            (Keys::Long(a), Keys::Long(b)) => {
-                let last = (1u128 << self.bits) - 1;
-                merge(a, b, |key| key >> behind, |key| key & last != 0)
-            }
+            (Keys::Short(a), Keys::Short(b)) => in_both(a, b, |key| key >> behind),
+            (Keys::Long(a), Keys::Long(b)) => in_both(a, b, |key| key >> behind),
             _ => unreachable!("both have keys of the same bits and order"),
         }
     }
+
+    /// How many of the last items are the same, at most one less than there are orders.
+    fn common_end(&self, reference: &Self) -> usize {
+        let ends = self.end.iter().zip(&reference.end);
+        ends.take_while(|(a, b)| a == b).count()
+    }
+}
+
+/// How many keys are in both of two sorted lists, each as often as in the one that has it less
+/// often. `cut` takes off the digits behind an n-gram. A function of its own for what it keeps in
+/// registers as a component.
+#[inline(never)]
+fn in_both<K: Copy + Ord>(a: &[K], b: &[K], cut: impl Fn(K) -> K) -> usize {
+    /// Steps between two looks at the ends, none of which leads further than one key.
+    const STEPS: usize = 4;
+    let (mut i, mut j, mut both) = (0, 0, 0);
+    let mut step = |i: &mut usize, j: &mut usize| {
+        let (a, b) = (cut(a[*i]), cut(b[*j]));
+        both += usize::from(a == b);
+        *i += usize::from(a <= b);
+        *j += usize::from(b <= a);
+    };
+    while i + STEPS <= a.len() && j + STEPS <= b.len() {
+        for _ in 0..STEPS {
+            step(&mut i, &mut j);
+        }
+    }
+    while i < a.len() && j < b.len() {
+        step(&mut i, &mut j);
+    }
+    both
 }
 
 /// A key for each item, its own digit `first` bits up and those of the items behind it below.
@@ -106,35 +142,33 @@ where
     K: Copy + Default + Ord + From<u32>,
     K: BitOr<Output = K> + Shl<u32, Output = K> + Shr<u32, Output = K>,
 {
+    // Keys that begin alike are put side by side: what is left to sort is short.
+    let group = |item: u32| (item >> bits.saturating_sub(GROUP_BITS_MAX)) as usize;
+    let mut places = vec![0; 1 << bits.min(GROUP_BITS_MAX)];
+    for &item in items {
+        places[group(item)] += 1;
+    }
+    let mut start = 0;
+    for place in &mut places {
+        (*place, start) = (start, start + *place);
+    }
+    let mut keys = vec![K::default(); items.len()];
     let mut key = K::default();
     // From the end, so that each key is the next one with an item before it. Behind the end
     // there is 0, which is no item.
-    let keys = items.iter().rev().map(|&item| {
+    for &item in items.iter().rev() {
         key = key >> bits | K::from(item) << first;
-        key
-    });
-    let mut keys: Vec<K> = keys.collect();
-    keys.sort_unstable();
-    keys
-}
-
-/// How many keys are in both of two sorted lists, each as often as in the one
-/// that has it less often. `cut` takes off the digits behind an n-gram;
-/// `whole` is false for positions too near the end to have one.
-fn merge<K: Copy + Ord>(
-    a: &[K],
-    b: &[K],
-    cut: impl Fn(K) -> K,
-    whole: impl Fn(K) -> bool,
-) -> usize {
-    let (mut i, mut j, mut matches) = (0, 0, 0);
-    while let (Some(&a), Some(&b)) = (a.get(i), b.get(j)) {
-        let (a, b) = (cut(a), cut(b));
-        matches += usize::from(a == b && whole(a));
-        i += usize::from(a <= b);
-        j += usize::from(b <= a);
+        let place = &mut places[group(item)];
+        keys[*place] = key;
+        *place += 1;
     }
-    matches
+    // Each place is now the end of its group.
+    let mut start = 0;
+    for end in places {
+        keys[start..end].sort_unstable();
+        start = end;
+    }
+    keys
 }
 
 /// Bits of a digit.

@@ -11,7 +11,7 @@ use rlhf_text::strip;
 use rustc_hash::FxHashMap;
 use tree_sitter::Parser;
 
-use crate::codebleu::{Counts, ReferenceTokens};
+use crate::codebleu::Counts;
 use crate::dataflow::{Edges, Normalised, Rules, Stop};
 use crate::languages::Language;
 use crate::mode::Mode;
@@ -71,13 +71,6 @@ pub struct Code {
     pub flow: Edges,
 }
 
-/// A reference, taken apart.
-#[derive(Debug)]
-struct Reference {
-    tokens: ReferenceTokens,
-    code: Rc<Code>,
-}
-
 /// Takes texts of one language apart.
 pub struct Analyser {
     language: &'static Language,
@@ -85,9 +78,10 @@ pub struct Analyser {
     parser: Parser,
     grammar: Grammar,
     rules: Box<dyn Rules>,
-    references: Cache<Reference>,
+    /// By the reference as it is.
+    references: Cache<Rc<Code>>,
     /// By the text without comments.
-    codes: Cache<Code>,
+    codes: Cache<Rc<Code>>,
 }
 
 impl fmt::Debug for Analyser {
@@ -135,7 +129,7 @@ impl Analyser {
             .iter()
             .map(|reference| strip(reference.as_ref()))
             .collect();
-        let references: Vec<Rc<Reference>> = texts
+        let references: Vec<Rc<Code>> = texts
             .iter()
             .map(|text| self.reference(text))
             .collect::<Result<_, _>>()?;
@@ -144,19 +138,13 @@ impl Analyser {
             samples: 1.0,
             ..Counts::default()
         };
-        let tokens: Vec<(&str, &ReferenceTokens)> = texts
-            .iter()
-            .copied()
-            .zip(references.iter().map(|it| &it.tokens))
-            .collect();
-        counts.add_ngrams(response, &tokens);
+        counts.add_ngrams(response, &texts, self.language.keywords);
 
         // Comments are removed again for each reference, from what is left: a
         // string that comes to stand first in its statement goes the next time.
         let mut rest = response.to_owned();
         for reference in &references {
             rest = (self.language.without_comments)(&rest).unwrap_or(rest);
-            let reference = &reference.code;
             counts.syntax_total += reference.subtrees.count() as f64;
             counts.dataflow_total += reference.flow.count() as f64;
             // A text without code has a syntax tree, too: its root, which the like of it matches.
@@ -170,7 +158,7 @@ impl Analyser {
         Ok(counts)
     }
 
-    fn reference(&mut self, text: &str) -> Result<Rc<Reference>, Failure> {
+    fn reference(&mut self, text: &str) -> Result<Rc<Code>, Failure> {
         if let Some(reference) = self.references.get(text) {
             return Ok(reference);
         }
@@ -178,8 +166,7 @@ impl Analyser {
             Some(rest) => self.code(&rest)?,
             None => self.code(text)?,
         };
-        let tokens = ReferenceTokens::new(text, self.language.keywords);
-        Ok(self.references.insert(text, Reference { tokens, code }))
+        Ok(self.references.insert(text, code))
     }
 
     fn code(&mut self, text: &str) -> Result<Rc<Code>, Failure> {
@@ -201,7 +188,7 @@ impl Analyser {
             Err(Stop::TooLong) => return Err(Failure::FlowTooLong),
             Err(Stop::Raised) => Edges::default(),
         };
-        Ok(self.codes.insert(text, Code { subtrees, flow }))
+        Ok(self.codes.insert(text, Rc::new(Code { subtrees, flow })))
     }
 }
 
@@ -209,8 +196,8 @@ impl Analyser {
 /// what was the older one is forgotten; what is asked for moves to the newer.
 #[derive(Debug)]
 struct Cache<V> {
-    newer: FxHashMap<Box<str>, Rc<V>>,
-    older: FxHashMap<Box<str>, Rc<V>>,
+    newer: FxHashMap<Box<str>, V>,
+    older: FxHashMap<Box<str>, V>,
     /// Of the texts in the newer half.
     bytes: usize,
 }
@@ -225,8 +212,8 @@ impl<V> Default for Cache<V> {
     }
 }
 
-impl<V> Cache<V> {
-    fn get(&mut self, text: &str) -> Option<Rc<V>> {
+impl<V: Clone> Cache<V> {
+    fn get(&mut self, text: &str) -> Option<V> {
         if let Some(value) = self.newer.get(text) {
             return Some(value.clone());
         }
@@ -235,13 +222,12 @@ impl<V> Cache<V> {
         Some(value)
     }
 
-    fn insert(&mut self, text: &str, value: V) -> Rc<V> {
-        let value = Rc::new(value);
+    fn insert(&mut self, text: &str, value: V) -> V {
         self.put(text.into(), value.clone());
         value
     }
 
-    fn put(&mut self, text: Box<str>, value: Rc<V>) {
+    fn put(&mut self, text: Box<str>, value: V) {
         if self.bytes + text.len() > CACHE_BYTES_MAX / 2 {
             self.older = std::mem::take(&mut self.newer);
             self.bytes = 0;
@@ -262,9 +248,9 @@ mod tests {
         let text = |i: usize| format!("{i}{}", "x".repeat(100_000));
         for i in 0..100 {
             cache.insert(&text(i), i);
-            assert_eq!(cache.get(&text(i)).as_deref(), Some(&i));
+            assert_eq!(cache.get(&text(i)), Some(i));
             // Asked for again and again, the first one stays.
-            assert_eq!(cache.get(&text(0)).as_deref(), Some(&0));
+            assert_eq!(cache.get(&text(0)), Some(0));
         }
         assert_eq!(cache.get(&text(1)), None);
         assert!(cache.newer.len() + cache.older.len() <= CACHE_BYTES_MAX / 100_000);

@@ -5,7 +5,7 @@
 //! ratio of counts that add over the samples of a corpus.
 
 use rlhf_text::{
-    NgramIndex, brevity_penalty, closest_reference_length, geometric_mean, ngram_total, words,
+    Clipped, brevity_penalty, closest_reference_length, geometric_mean, ngram_total, words,
 };
 
 /// N-grams up to this length.
@@ -203,90 +203,61 @@ fn bleu(orders: &Orders, reference: f64, response: f64) -> f64 {
     brevity_penalty(reference, response) * geometric_mean(&ORDER_WEIGHTS, &precisions)
 }
 
-/// A reference's tokens, counted once for all responses.
-#[derive(Debug)]
-pub struct ReferenceTokens {
-    index: NgramIndex<'static>,
-    length: usize,
-    /// Weight of each distinct token, in order of first occurrence.
-    weights: Vec<f64>,
-}
-
-impl ReferenceTokens {
-    /// Counts the tokens of a text.
-    #[must_use]
-    pub fn new(text: &str, keywords: &[&str]) -> Self {
-        let index = NgramIndex::new([words(text)], ORDER_MAX).into_owned();
-        let weight = |token| {
-            if keywords.contains(&token) {
-                1.0
-            } else {
-                OTHER_TOKEN_WEIGHT
-            }
-        };
-        let weights = index.tokens().into_iter().map(weight).collect();
-        Self {
-            length: index.lengths()[0],
-            index,
-            weights,
-        }
-    }
-}
-
 impl Counts {
-    /// Adds what the n-grams of a response have in common with its references,
-    /// given as texts and as their counts.
-    pub fn add_ngrams(&mut self, response: &str, references: &[(&str, &ReferenceTokens)]) {
+    /// Adds what the n-grams of a response have in common with its references.
+    pub fn add_ngrams(&mut self, response: &str, references: &[&str], keywords: &[&str]) {
         let response = words(response);
-        let lengths = references.iter().map(|(_, tokens)| tokens.length);
+        let references: Vec<_> = references.iter().map(|text| words(text)).collect();
+        let lengths = references.iter().map(Vec::len);
         self.response += response.len() as f64;
         self.reference += closest_reference_length(lengths, response.len()).unwrap_or(0) as f64;
         for n in 1..=ORDER_MAX {
             self.precision.totals[n - 1] += ngram_total(response.len(), n).max(1) as f64;
         }
 
-        // Precision clips against the largest of the references' counts, recall adds them up.
-        if references.len() > 1 {
-            let joint = NgramIndex::new(references.iter().map(|(text, _)| words(text)), ORDER_MAX);
-            let matches = joint.clipped_matches(&response);
-            for (sum, matches) in self.precision.matches.iter_mut().zip(matches) {
+        let add = |sums: &mut [f64; ORDER_MAX], matches: &[u64]| {
+            for (sum, &matches) in sums.iter_mut().zip(matches) {
                 *sum += matches as f64;
             }
+        };
+        // Precision clips against the largest of the references' counts, recall adds them up.
+        if references.len() > 1 {
+            let clipped = Clipped::new(&references, &response, ORDER_MAX);
+            add(&mut self.precision.matches, clipped.matches());
         }
-        for (_, tokens) in references {
-            let counts = tokens.index.counts();
-            let mut clipped = tokens.index.occurrences_in(&response);
-            clipped
-                .iter_mut()
-                .zip(counts)
-                .for_each(|(found, &count)| *found = count.min(*found));
-            for n in 1..=ORDER_MAX {
-                let order = tokens.index.order(n);
-                let matches: u64 = clipped[order.clone()].iter().copied().map(u64::from).sum();
-                if references.len() == 1 {
-                    self.precision.matches[n - 1] += matches as f64;
-                }
-                let (matches, total) = if n == 1 {
-                    (
-                        tokens.weighted_sum(&clipped[order.clone()]),
-                        tokens.weighted_sum(&counts[order]),
-                    )
-                } else {
-                    (matches as f64, ngram_total(tokens.length, n) as f64)
-                };
-                self.recall.matches[n - 1] += matches;
-                self.recall.totals[n - 1] += total.max(1.0);
+        for reference in references.chunks(1) {
+            let clipped = Clipped::new(reference, &response, ORDER_MAX);
+            if references.len() == 1 {
+                add(&mut self.precision.matches, clipped.matches());
+            }
+            let weights = weights(&clipped.tokens(), keywords);
+            self.recall.matches[0] += weighted_sum(&clipped.token_matches(), &weights);
+            self.recall.totals[0] += weighted_sum(&clipped.token_counts(), &weights).max(1.0);
+            for n in 2..=ORDER_MAX {
+                self.recall.matches[n - 1] += clipped.matches()[n - 1] as f64;
+                let total = ngram_total(reference[0].len(), n);
+                self.recall.totals[n - 1] += total.max(1) as f64;
             }
         }
     }
 }
 
-impl ReferenceTokens {
-    /// `Σ count · weight`, in order of first occurrence: the order decides the last bit.
-    fn weighted_sum(&self, counts: &[u32]) -> f64 {
-        let terms = counts.iter().zip(&self.weights);
-        terms.fold(0.0, |sum, (&count, weight)| sum + f64::from(count) * weight)
-    }
+/// Weight of each token.
+fn weights(tokens: &[&str], keywords: &[&str]) -> Vec<f64> {
+    let weight = |token| {
+        if keywords.contains(token) {
+            1.0
+        } else {
+            OTHER_TOKEN_WEIGHT
+        }
+    };
+    tokens.iter().map(weight).collect()
+}
+
+/// `Σ count · weight`, in order of first occurrence: the order decides the last bit.
+fn weighted_sum(counts: &[u32], weights: &[f64]) -> f64 {
+    let terms = counts.iter().zip(weights);
+    terms.fold(0.0, |sum, (&count, weight)| sum + f64::from(count) * weight)
 }
 
 #[cfg(test)]
@@ -294,17 +265,12 @@ mod tests {
     use super::*;
 
     fn ngrams(response: &str, references: &[&str]) -> Counts {
-        let tokens: Vec<ReferenceTokens> = references
-            .iter()
-            .map(|text| ReferenceTokens::new(text, &["if", "return"]))
-            .collect();
-        let references: Vec<_> = references.iter().copied().zip(&tokens).collect();
         let mut counts = Counts {
             samples: 1.0,
             syntax_total: 1.0,
             ..Counts::default()
         };
-        counts.add_ngrams(response, &references);
+        counts.add_ngrams(response, references, &["if", "return"]);
         counts
     }
 
