@@ -1,8 +1,5 @@
 //! Looking for bytes of a kind, eight at a time.
 
-/// One in each byte of a word.
-const EACH: u64 = 0x0101_0101_0101_0101;
-
 /// Calls `found` with the place of each byte that lies in one of some ranges of ASCII, given by
 /// their first and last byte, in order.
 #[inline(always)]
@@ -28,6 +25,7 @@ pub fn for_each_within<const N: usize>(
 }
 
 /// A bit for each of 64 bytes, set for those that lie in one of the ranges.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 #[inline(always)]
 fn mask<const N: usize>(bytes: &[u8; 64], ranges: [(u8, u8); N]) -> u64 {
     // Moves the lowest bits of eight bytes into one.
@@ -41,13 +39,38 @@ fn mask<const N: usize>(bytes: &[u8; 64], ranges: [(u8, u8); N]) -> u64 {
 }
 
 /// The highest bit of each byte that lies in one of the ranges.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 #[inline(always)]
 fn within<const N: usize>(bytes: u64, ranges: [(u8, u8); N]) -> u64 {
+    /// One in each byte of a word.
+    const EACH: u64 = 0x0101_0101_0101_0101;
     // Sums of less than 128 and at most 128 do not go on into the next byte.
     let low = bytes & (0x7f * EACH);
     let from = |first: u8| low + u64::from(0x80 - first) * EACH;
     let within = ranges.map(|(first, last)| from(first) & !from(last + 1));
     within.into_iter().fold(0, |all, one| all | one) & !bytes & (0x80 * EACH)
+}
+
+/// A bit for each of 64 bytes, set for those that lie in one of the ranges: as a component, 16
+/// at a time.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[inline(always)]
+fn mask<const N: usize>(bytes: &[u8; 64], ranges: [(u8, u8); N]) -> u64 {
+    use std::arch::wasm32::{i8x16_bitmask, u8x16_le, u8x16_splat, u8x16_sub, u64x2, v128_or};
+    let mut mask = 0;
+    for (number, lanes) in bytes.as_chunks::<16>().0.iter().enumerate() {
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| lanes[at + i]));
+        let lanes = u64x2(word(0), word(8));
+        let within = ranges.map(|(first, last)| {
+            let from_first = u8x16_sub(lanes, u8x16_splat(first));
+            u8x16_le(from_first, u8x16_splat(last - first))
+        });
+        let within = within
+            .into_iter()
+            .fold(u8x16_splat(0), |all, one| v128_or(all, one));
+        mask |= u64::from(i8x16_bitmask(within)) << (16 * number);
+    }
+    mask
 }
 
 #[cfg(test)]

@@ -26,5 +26,5 @@ pub use exact_sum::exact_sum;
 pub use ngrams::{Clipped, ngram_total};
 pub use subsequence::{LcsRows, Step, lcs_length};
 pub use whitespace::{
-    is_ascii_whitespace, is_blank, is_whitespace, split, strip, strip_end, words,
+    is_ascii_whitespace, is_blank, is_whitespace, split, split_at_others, strip, strip_end, words,
 };

@@ -40,9 +40,6 @@ pub fn split(text: &str) -> impl Iterator<Item = &str> {
 /// What [`split`] gives, as a list: faster than to collect it.
 #[must_use]
 pub fn words(text: &str) -> Vec<&str> {
-    if !text.is_ascii() {
-        return split(text).collect();
-    }
     // Room for all: a list that can grow costs more than the words.
     let mut words = vec![""; text.len() / 2 + 1];
     let (mut count, mut start) = (0, 0);
@@ -54,6 +51,23 @@ pub fn words(text: &str) -> Vec<&str> {
     for_each_within(text.as_bytes(), ASCII_WHITESPACE, &mut blank);
     blank(text.len());
     words.truncate(count);
+    split_at_others(text, words)
+}
+
+/// Splits parts of a text, which were split at whitespace of ASCII, at other whitespace as well.
+#[must_use]
+pub fn split_at_others<'a>(text: &str, parts: Vec<&'a str>) -> Vec<&'a str> {
+    if text.is_ascii() {
+        return parts;
+    }
+    let mut words = Vec::with_capacity(parts.len());
+    for part in parts {
+        if part.is_ascii() {
+            words.push(part);
+        } else {
+            words.extend(split(part));
+        }
+    }
     words
 }
 

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 
 use memchr::memchr_iter;
-use rlhf_text::{brevity_penalty, for_each_within, is_ascii_whitespace, split, strip_end};
+use rlhf_text::{
+    brevity_penalty, for_each_within, is_ascii_whitespace, split_at_others, strip_end,
+};
 
 use crate::bleu::Counts;
 
@@ -160,12 +162,8 @@ fn has(text: &str, first: u8, parts: &[&str]) -> bool {
 /// comes to the same is tested.
 #[must_use]
 pub fn tokens_13a(text: &str) -> Vec<&str> {
-    let tokens = between_blanks_and_marks(text);
-    if text.is_ascii() {
-        return tokens;
-    }
     // What lies between two marks may have whitespace in it that is not ASCII.
-    tokens.into_iter().flat_map(split).collect()
+    split_at_others(text, between_blanks_and_marks(text))
 }
 
 fn between_blanks_and_marks(text: &str) -> Vec<&str> {
@@ -278,6 +276,8 @@ const ENTITIES: [(&str, &str); 4] = [
 
 #[cfg(test)]
 mod tests {
+    use rlhf_text::split;
+
     use super::*;
 
     /// Would catch passes that overlap or come in another order; expected from sacrebleu 2.6.0.
