@@ -138,13 +138,13 @@ pub fn precisions(counts: &Counts, smoothing: Smoothing) -> Vec<f64> {
         .collect()
 }
 
-/// The score, 0..1, and 0 without a matching token. One weight per order.
+/// The score, 0..1, and 0 without a matching token. One weight and one of [`precisions`] per order.
 #[must_use]
-pub fn score(counts: &Counts, weights: &[f64], smoothing: Smoothing) -> f64 {
+pub fn score(counts: &Counts, weights: &[f64], precisions: &[f64]) -> f64 {
     if counts.matches.first().is_none_or(|&matches| matches == 0.0) {
         return 0.0;
     }
-    penalty(counts) * geometric_mean(weights, &precisions(counts, smoothing))
+    penalty(counts) * geometric_mean(weights, precisions)
 }
 
 #[cfg(test)]
@@ -155,7 +155,7 @@ mod tests {
         let counts = Counts::new(response, references, 4)
             .unwrap()
             .with_totals_of_one();
-        let score = score(&counts, &[0.25; 4], smoothing);
+        let score = score(&counts, &[0.25; 4], &precisions(&counts, smoothing));
         assert!(
             (score - expected).abs() < 1e-15,
             "{response:?}: {score}, expected {expected}"

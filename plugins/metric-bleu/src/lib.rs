@@ -79,16 +79,16 @@ impl AdditiveMetric for Bleu {
         let counts = Counts::from_statistics(statistics)
             .ok_or_else(|| Error::new("bad-statistics", "not the statistics of this metric"))?;
         let (score, precisions, penalty) = match &self.variant {
-            Variant::Nltk { weights, smoothing } => (
-                bleu::score(&counts, weights, *smoothing),
-                bleu::precisions(&counts, *smoothing),
-                bleu::penalty(&counts),
-            ),
-            Variant::Sacrebleu { smoothing, .. } => (
-                sacrebleu::score(&counts, *smoothing, level == Level::Sample),
-                sacrebleu::precisions(&counts, *smoothing).0,
-                sacrebleu::penalty(&counts),
-            ),
+            Variant::Nltk { weights, smoothing } => {
+                let precisions = bleu::precisions(&counts, *smoothing);
+                let score = bleu::score(&counts, weights, &precisions);
+                (score, precisions, bleu::penalty(&counts))
+            }
+            Variant::Sacrebleu { smoothing, .. } => {
+                let precisions = sacrebleu::precisions(&counts, *smoothing);
+                let score = sacrebleu::score(&counts, &precisions, level == Level::Sample);
+                (score, precisions.values, sacrebleu::penalty(&counts))
+            }
         };
         let mut result = Score::new(score);
         result.components.reserve_exact(self.components.len());

@@ -54,18 +54,25 @@ pub fn penalty(counts: &Counts) -> f64 {
     }
 }
 
-/// `100 · p_n`, smoothed, and how many orders have n-grams at all.
-///
-/// Everything is 0 without a single match.
+/// `100 · p_n`, smoothed.
+#[derive(Clone, Debug)]
+pub struct Precisions {
+    /// One for each order; all 0 without a single match.
+    pub values: Vec<f64>,
+    /// How many orders have n-grams at all; none without a single match.
+    orders: usize,
+}
+
+/// The precisions of counts.
 #[must_use]
-pub fn precisions(counts: &Counts, smoothing: Smoothing) -> (Vec<f64>, usize) {
-    let mut precisions = vec![0.0; counts.matches.len()];
+pub fn precisions(counts: &Counts, smoothing: Smoothing) -> Precisions {
+    let mut values = vec![0.0; counts.matches.len()];
     let mut orders = 0;
     if counts.matches.iter().all(|&matches| matches == 0.0) {
-        return (precisions, orders);
+        return Precisions { values, orders };
     }
     let mut unmatched = 0;
-    for (i, precision) in precisions.iter_mut().enumerate() {
+    for (i, precision) in values.iter_mut().enumerate() {
         let added = if smoothing == Smoothing::AddK && i > 0 {
             1.0
         } else {
@@ -90,7 +97,7 @@ pub fn precisions(counts: &Counts, smoothing: Smoothing) -> (Vec<f64>, usize) {
             }
         };
     }
-    (precisions, orders)
+    Precisions { values, orders }
 }
 
 /// The score, 0..100.
@@ -98,18 +105,15 @@ pub fn precisions(counts: &Counts, smoothing: Smoothing) -> (Vec<f64>, usize) {
 /// With `effective_order` the mean goes over the orders that have n-grams, as
 /// `sentence_bleu` has it, and otherwise over all, as `corpus_bleu` has it.
 #[must_use]
-pub fn score(counts: &Counts, smoothing: Smoothing, effective_order: bool) -> f64 {
-    let (precisions, orders) = precisions(counts, smoothing);
-    if orders == 0 {
-        return 0.0;
-    }
-    let orders = if effective_order {
-        orders
-    } else {
-        precisions.len()
+pub fn score(counts: &Counts, precisions: &Precisions, effective_order: bool) -> f64 {
+    let Precisions { values, orders } = precisions;
+    let values = match (orders, effective_order) {
+        (0, _) => return 0.0,
+        (_, true) => &values[..*orders],
+        (_, false) => &values[..],
     };
     // A plain sum from left to right, as Python's `sum` up to 3.11.
-    let logarithms: f64 = precisions[..orders]
+    let logarithms: f64 = values
         .iter()
         .map(|&precision| {
             if precision == 0.0 {
@@ -119,7 +123,7 @@ pub fn score(counts: &Counts, smoothing: Smoothing, effective_order: bool) -> f6
             }
         })
         .sum();
-    let score = penalty(counts) * (logarithms / orders as f64).exp();
+    let score = penalty(counts) * (logarithms / values.len() as f64).exp();
     // A perfect response has exp(ln 100) = 100.00000000000004, beyond the range.
     score.min(100.0)
 }
@@ -374,7 +378,7 @@ mod tests {
         let check = |smoothing, expected: f64| {
             let references = ["the cat is on the mat", "a mat"];
             let counts = counts("the cat sat on a mat", &references, 4).unwrap();
-            let score = score(&counts, smoothing, true);
+            let score = score(&counts, &precisions(&counts, smoothing), true);
             assert!((score - expected).abs() < 1e-13, "{smoothing:?}: {score}");
         };
         check(Smoothing::Exp, 24.274_588_585_366_175);
@@ -382,8 +386,9 @@ mod tests {
         check(Smoothing::AddK, 37.991_784_282_579_63);
         check(Smoothing::None, 0.0);
         let perfect = counts("a b c d", &["a b c d"], 4).unwrap();
-        assert_eq!(score(&perfect, Smoothing::Exp, false), 100.0);
+        let exp = |counts| score(counts, &precisions(counts, Smoothing::Exp), false);
+        assert_eq!(exp(&perfect), 100.0);
         let empty = counts("", &[""], 4).unwrap();
-        assert_eq!(score(&empty, Smoothing::Exp, false), 0.0);
+        assert_eq!(exp(&empty), 0.0);
     }
 }

@@ -3,6 +3,7 @@
 //! Generated types stay in here: the rest of the crate sees [`super::Sample`],
 //! [`super::metric::Score`] and their like.
 
+mod lent;
 pub mod v0_1;
 
 /// A line of WIT versions that one file of bindings serves. A later version of

@@ -14,6 +14,8 @@ use crate::plugin::reward_shaper::{self, Reward, Rollout};
 use crate::plugin::world::World;
 use crate::plugin::{Kind, Sample};
 
+use super::lent::Lent;
+
 pub mod metric_plugin {
     wasmtime::component::bindgen!({
         path: "../wit/0.1.0",
@@ -261,25 +263,25 @@ world!(
 #[derive(ComponentType, Lower)]
 #[component(record)]
 struct BorrowedSample<'a> {
-    id: &'a str,
-    prompt: &'a str,
-    response: &'a str,
-    references: &'a [String],
-    language: &'a str,
-    tests: &'a [String],
-    extra: &'a [(String, String)],
+    id: Lent<'a, str>,
+    prompt: Lent<'a, str>,
+    response: Lent<'a, str>,
+    references: Lent<'a, [String]>,
+    language: Lent<'a, str>,
+    tests: Lent<'a, [String]>,
+    extra: Lent<'a, [(String, String)]>,
 }
 
 impl<'a> BorrowedSample<'a> {
     fn of(sample: &'a Sample) -> Self {
         Self {
-            id: &sample.id,
-            prompt: &sample.prompt,
-            response: &sample.response,
-            references: &sample.references,
-            language: &sample.language,
-            tests: &sample.tests,
-            extra: &[],
+            id: Lent(&sample.id),
+            prompt: Lent(&sample.prompt),
+            response: Lent(&sample.response),
+            references: Lent(&sample.references),
+            language: Lent(&sample.language),
+            tests: Lent(&sample.tests),
+            extra: Lent(&[]),
         }
     }
 }
