@@ -8,7 +8,7 @@ use tree_sitter::Parser;
 use crate::graph::Graph;
 use crate::languages::{LANGUAGES, Language};
 use crate::options::Level;
-use crate::syntax::Syntax;
+use crate::syntax::{Grammar, Syntax};
 use crate::{ast, dependence, tokens};
 
 /// A similarity, and how it was computed.
@@ -26,6 +26,7 @@ pub struct Ruby {
 pub struct Comparer {
     language: &'static Language,
     parser: Parser,
+    grammar: Grammar,
 }
 
 impl std::fmt::Debug for Comparer {
@@ -41,9 +42,14 @@ impl Comparer {
     #[must_use]
     pub fn new(place: usize) -> Option<Self> {
         let language = &LANGUAGES[place];
+        let grammar = (language.parser)();
         let mut parser = Parser::new();
-        parser.set_language(&(language.parser)()).ok()?;
-        Some(Self { language, parser })
+        parser.set_language(&grammar).ok()?;
+        Some(Self {
+            language,
+            parser,
+            grammar: Grammar::new(&grammar),
+        })
     }
 
     /// `RUBY = GRS` where both texts have a program dependence graph, `TRS` where both have a
@@ -54,8 +60,8 @@ impl Comparer {
             return Some(strings(response, reference));
         }
         let (response_code, reference_code) = (dedented(response), dedented(reference));
-        let response_syntax = Syntax::parse(&mut self.parser, &response_code);
-        let reference_syntax = Syntax::parse(&mut self.parser, &reference_code);
+        let response_syntax = self.syntax(&response_code);
+        let reference_syntax = self.syntax(&reference_code);
         if let (Some(response), Some(reference)) = (&response_syntax, &reference_syntax) {
             if level != Level::Tree
                 && let (Some(one), Some(other)) = (self.graph(response), self.graph(reference))
@@ -88,7 +94,7 @@ impl Comparer {
 
     /// The syntax of a text, if it has one.
     pub fn syntax<'a>(&mut self, text: &'a str) -> Option<Syntax<'a>> {
-        Syntax::parse(&mut self.parser, text)
+        Syntax::parse(&mut self.parser, &self.grammar, text)
     }
 }
 

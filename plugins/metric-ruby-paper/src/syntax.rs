@@ -1,6 +1,43 @@
 //! What tree-sitter says about a text, as one flat array.
 
-use tree_sitter::Parser;
+use tree_sitter::{Language, Parser};
+
+/// What a grammar calls its kinds of nodes and their fields, looked up once.
+#[derive(Debug)]
+pub struct Grammar {
+    kinds: Vec<Kind>,
+    /// By number, from 1.
+    fields: Vec<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    name: &'static str,
+    named: bool,
+    comment: bool,
+    literal: bool,
+}
+
+impl Grammar {
+    /// Looks everything up.
+    #[must_use]
+    pub fn new(language: &Language) -> Self {
+        let kind = |id: u16| {
+            let name = language.node_kind_for_id(id).unwrap_or_default();
+            Kind {
+                name,
+                named: language.node_kind_is_named(id),
+                comment: name.contains("comment"),
+                literal: is_literal(name),
+            }
+        };
+        let field = |id: u16| language.field_name_for_id(id).unwrap_or_default();
+        Self {
+            kinds: (0..language.node_kind_count() as u16).map(kind).collect(),
+            fields: (0..=language.field_count() as u16).map(field).collect(),
+        }
+    }
+}
 
 /// A node; nodes are in the order in which a reader meets their beginnings.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +58,8 @@ pub struct Node {
     pub named: bool,
     /// A comment, which says nothing to a machine.
     pub comment: bool,
+    /// A literal text or a piece of one.
+    pub literal: bool,
 }
 
 /// A text without syntax errors. Node 0 is the root.
@@ -35,9 +74,9 @@ pub struct Syntax<'a> {
 }
 
 impl<'a> Syntax<'a> {
-    /// `None` if the text is no program of the parser's language.
+    /// `None` if the text is no program of the parser's language, whose grammar this is.
     #[must_use]
-    pub fn parse(parser: &mut Parser, source: &'a str) -> Option<Self> {
+    pub fn parse(parser: &mut Parser, grammar: &Grammar, source: &'a str) -> Option<Self> {
         let parsed = parser.parse(source, None)?;
         if parsed.root_node().has_error() {
             return None;
@@ -52,16 +91,18 @@ impl<'a> Syntax<'a> {
         loop {
             let node = cursor.node();
             let index = syntax.nodes.len() as u32;
-            let kind = node.kind();
+            let kind = grammar.kinds[usize::from(node.kind_id())];
+            let field = cursor.field_id().map_or(0, |field| field.get());
             syntax.nodes.push(Node {
-                kind,
-                field: cursor.field_name().unwrap_or_default(),
+                kind: kind.name,
+                field: grammar.fields[usize::from(field)],
                 start: node.start_byte() as u32,
                 end: node.end_byte() as u32,
                 parent: open.last().copied().unwrap_or_default(),
                 after: index + 1,
-                named: node.is_named(),
-                comment: node.is_extra() && kind.contains("comment"),
+                named: kind.named,
+                comment: kind.comment && node.is_extra(),
+                literal: kind.literal,
             });
             syntax.depth = syntax.depth.max(open.len() + 1);
             if cursor.goto_first_child() {
@@ -147,7 +188,7 @@ impl<'a> Syntax<'a> {
     pub fn is_leaf(&self, index: u32) -> bool {
         let node = self.node(index);
         node.after == index + 1
-            || is_literal(node.kind) && self.parts(index).all(|part| is_literal(self.kind(part)))
+            || node.literal && self.parts(index).all(|part| self.node(part).literal)
     }
 
     /// Leaves of a subtree, in order, without comments.
