@@ -2,6 +2,8 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::bytes::is_ascii;
+
 /// Numbers characters in the order in which they are first met.
 #[derive(Debug)]
 pub struct CharNumbers<K> {
@@ -29,7 +31,7 @@ impl<K: Fn(char) -> bool> CharNumbers<K> {
     pub fn of(&mut self, text: &str) -> Vec<u32> {
         // Room for all: in a component, a list that can grow costs as much as the numbers.
         let mut numbers = vec![NONE; text.len()];
-        let count = if text.is_ascii() {
+        let count = if is_ascii(text) {
             self.write(text.bytes().map(char::from), &mut numbers)
         } else {
             self.write(text.chars(), &mut numbers)

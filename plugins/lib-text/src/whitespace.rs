@@ -4,7 +4,7 @@
 //! which `str.isspace`, `str.split()` and `str.strip()` take for whitespace.
 //! Otherwise the two agree.
 
-use crate::bytes::for_each_within;
+use crate::bytes::{for_each_within, is_ascii};
 
 /// Whether `str.isspace` holds for this character (CPython 3.11, Unicode 14).
 #[inline]
@@ -57,7 +57,7 @@ pub fn words(text: &str) -> Vec<&str> {
 /// Splits parts of a text, which were split at whitespace of ASCII, at other whitespace as well.
 #[must_use]
 pub fn split_at_others<'a>(text: &str, parts: Vec<&'a str>) -> Vec<&'a str> {
-    if text.is_ascii() {
+    if is_ascii(text) {
         return parts;
     }
     let mut words = Vec::with_capacity(parts.len());
