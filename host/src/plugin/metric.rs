@@ -219,12 +219,7 @@ impl Metric {
         let timed = self.loaded.batch(
             statistics,
             ITEMS_PER_CALL_MAX,
-            async |world, store, statistics| {
-                world
-                    .rlhf_plugin_metric()
-                    .call_score(store, statistics, level)
-                    .await
-            },
+            async |world, store, statistics| world.call_score(store, statistics, level).await,
             |_, score| v0_1::score(score.map_err(v0_1::failure)?, &self.descriptor),
         );
         timed.into_iter().map(|one| one.result).collect()

@@ -4,6 +4,7 @@
 //! [`super::metric::Score`] and their like.
 
 mod lent;
+mod name;
 pub mod v0_1;
 
 /// A line of WIT versions that one file of bindings serves. A later version of

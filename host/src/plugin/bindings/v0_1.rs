@@ -2,7 +2,7 @@
 
 use wasmtime::Store;
 use wasmtime::component::{
-    ComponentExportIndex, ComponentType, Func, HasSelf, InstancePre, Linker, Lower,
+    ComponentExportIndex, ComponentType, Func, HasSelf, InstancePre, Lift, Linker, Lower,
 };
 
 use crate::plugin::code_runner::{self, Outcome};
@@ -15,6 +15,7 @@ use crate::plugin::world::World;
 use crate::plugin::{Kind, Sample};
 
 use super::lent::Lent;
+use super::name::Name;
 
 pub mod metric_plugin {
     wasmtime::component::bindgen!({
@@ -129,10 +130,12 @@ macro_rules! world {
     };
 }
 
-/// A metric's instance. Samples are handed over as they lie: the generated calls take copies.
+/// A metric's instance. Samples are handed over as they lie, and names are compared and not kept:
+/// the generated calls take copies and give some.
 pub struct MetricPlugin {
     generated: metric_plugin::MetricPlugin,
     measure: Func,
+    score: Func,
     score_corpus: Func,
 }
 
@@ -155,6 +158,20 @@ impl MetricPlugin {
         Ok(measure.call_async(store, (&samples,)).await?.0)
     }
 
+    /// A score from each of the statistics.
+    ///
+    /// # Errors
+    /// What ended the call.
+    pub async fn call_score(
+        &self,
+        store: &mut Store<State>,
+        statistics: &[Vec<f64>],
+        level: Level,
+    ) -> wasmtime::Result<Vec<Result<GivenScore, types::Error>>> {
+        let score = self.score.typed::<(&[Vec<f64>], Level), (_,)>(&*store)?;
+        Ok(score.call_async(store, (statistics, level)).await?.0)
+    }
+
     /// The score of a corpus.
     ///
     /// # Errors
@@ -163,7 +180,7 @@ impl MetricPlugin {
         &self,
         store: &mut Store<State>,
         samples: &[Sample],
-    ) -> wasmtime::Result<Result<metric_wit::MetricScore, types::Error>> {
+    ) -> wasmtime::Result<Result<GivenScore, types::Error>> {
         let samples: Vec<_> = samples.iter().map(BorrowedSample::of).collect();
         let score = self
             .score_corpus
@@ -176,6 +193,7 @@ impl MetricPlugin {
 pub struct MetricPre {
     generated: metric_plugin::MetricPluginPre<State>,
     measure: ComponentExportIndex,
+    score: ComponentExportIndex,
     score_corpus: ComponentExportIndex,
 }
 
@@ -192,6 +210,7 @@ impl MetricPre {
         };
         Ok(Self {
             measure: find("measure")?,
+            score: find("score")?,
             score_corpus: find("score-corpus")?,
             generated,
         })
@@ -204,11 +223,11 @@ impl MetricPre {
             let found = instance.get_func(&mut *store, export);
             found.ok_or_else(|| wasmtime::Error::msg("an export is no function"))
         };
-        let (measure, score_corpus) = (find(&self.measure)?, find(&self.score_corpus)?);
         Ok(MetricPlugin {
+            measure: find(&self.measure)?,
+            score: find(&self.score)?,
+            score_corpus: find(&self.score_corpus)?,
             generated: metric_plugin::MetricPlugin::new(store, &instance)?,
-            measure,
-            score_corpus,
         })
     }
 }
@@ -299,6 +318,24 @@ fn sample(sample: &Sample) -> types::Sample {
     }
 }
 
+/// A score as a component gives it.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub struct GivenScore {
+    value: f64,
+    components: Vec<GivenComponent>,
+    #[expect(dead_code, reason = "a later version may say what is in it")]
+    extra: Vec<(String, String)>,
+}
+
+/// A part of it.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub struct GivenComponent {
+    name: Name,
+    value: f64,
+}
+
 /// A plugin's own error as a failure.
 pub fn failure(error: types::Error) -> Failure {
     Failure::Plugin {
@@ -379,7 +416,7 @@ fn metric_descriptor(raw: metric_wit::Descriptor) -> Result<Descriptor, Failure>
 ///
 /// # Errors
 /// A value that is not finite or out of range; components that are not the announced ones.
-pub fn score(raw: metric_wit::MetricScore, descriptor: &Descriptor) -> Result<Score, Failure> {
+pub fn score(raw: GivenScore, descriptor: &Descriptor) -> Result<Score, Failure> {
     // Sums of floats may overshoot the ends of a range by rounding.
     const SLACK: f64 = 1e-9;
     let bad = |message: String| Err(Failure::BadResult { message });
@@ -402,10 +439,10 @@ pub fn score(raw: metric_wit::MetricScore, descriptor: &Descriptor) -> Result<Sc
     }
     let mut components = Vec::with_capacity(raw.components.len());
     for (component, expected) in raw.components.into_iter().zip(&descriptor.components) {
-        if component.name != *expected {
+        if !component.name.is(expected) {
             return bad(format!(
                 "component `{}` where `{expected}` was expected",
-                component.name.escape_debug()
+                component.name.text().escape_debug()
             ));
         }
         if !component.value.is_finite() {

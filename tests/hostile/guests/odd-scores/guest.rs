@@ -72,6 +72,30 @@ impl Behaviour for Raw {
                 components: vec![part("\u{1b}[31mpa\nrt", 0.25)],
                 ..honest
             },
+            "shorter" => MetricScore {
+                components: vec![part("par", 0.25)],
+                ..honest
+            },
+            "longer" => MetricScore {
+                components: vec![part("part of the whole, and what is told of it", 0.25)],
+                ..honest
+            },
+            // SAFETY: it isn't safe, which is the point.
+            "no-utf8" => MetricScore {
+                components: vec![NamedValue {
+                    name: unsafe { String::from_utf8_unchecked(b"par\xff".to_vec()) },
+                    value: 0.25,
+                }],
+                ..honest
+            },
+            "beyond-memory" => MetricScore {
+                components: vec![NamedValue {
+                    // SAFETY: nor is this. The host ends the call before it would be freed.
+                    name: unsafe { String::from_raw_parts(0xffff_fff0 as *mut u8, 4, 4) },
+                    value: 0.25,
+                }],
+                ..honest
+            },
             "nan-component" => MetricScore {
                 components: vec![part("part", f64::NAN)],
                 ..honest
