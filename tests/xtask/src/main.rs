@@ -133,6 +133,11 @@ fn distribution() -> Result<()> {
 fn run_rlhf(arguments: &[String]) -> Result<ExitCode> {
     let program = release(None)?;
     let mut command = Command::new(&program);
+    // Who comes from `cargo run` separates them.
+    let arguments = match arguments {
+        [first, rest @ ..] if first == "--" => rest,
+        all => all,
+    };
     if arguments.is_empty() {
         command.args(["--mode", "fast"]);
     } else {
