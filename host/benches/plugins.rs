@@ -24,6 +24,17 @@ use rlhf_test_support::{component, guest};
 use serde_json::Value;
 use xtask::workspace::root;
 
+/// What can be asked for by name.
+const METRICS: [&str; 7] = [
+    "bleu",
+    "sacrebleu",
+    "chrf",
+    "rouge",
+    "codebleu",
+    "edit-similarity",
+    "ruby-paper",
+];
+
 /// Many short ones: what else the machine does then falls on both sides alike.
 const ROUNDS: usize = 28;
 /// Of those, the ones in which the Python package is measured, which takes its time: one of four.
@@ -304,16 +315,22 @@ fn scaling(package: &str, name: &str) {
 }
 
 fn main() {
+    // Cargo hands over flags of its own.
+    let named: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|name| !name.starts_with('-'))
+        .collect();
+    if let Some(other) = named.iter().find(|name| !METRICS.contains(&name.as_str())) {
+        eprintln!(
+            "error: no metric `{other}`: expected one of {}",
+            METRICS.join(", ")
+        );
+        std::process::exit(2);
+    }
+    let is_wanted = |name| named.is_empty() || named.iter().any(|one| one == name);
     let mut peer =
         bench::peer("plugins_peer.py").map(|mut command| Process::start(command.arg(pairs_file())));
     let of = &mut peer;
-    let named: Vec<String> = std::env::args().skip(1).collect();
-    let named: Vec<&str> = named
-        .iter()
-        .map(String::as_str)
-        .filter(|name| !name.starts_with('-'))
-        .collect();
-    let is_wanted = |name| named.is_empty() || named.contains(&name);
     if is_wanted("bleu") {
         metric::<Additive<metric_bleu::Bleu>>(of, "bleu", "metric-bleu", "");
     }
@@ -331,10 +348,9 @@ fn main() {
         metric::<Additive<metric_codebleu::CodeBleu>>(of, "codebleu", "metric-codebleu", "");
     }
     if is_wanted("edit-similarity") {
-        let name = "edit-similarity";
         metric::<Mean<metric_edit_similarity::EditSimilarity>>(
             of,
-            name,
+            "edit-similarity",
             "metric-edit-similarity",
             "",
         );

@@ -29,7 +29,7 @@ impl<K: Fn(char) -> bool> CharNumbers<K> {
 
     /// The numbers of a text's characters, without those that are not kept.
     pub fn of(&mut self, text: &str) -> Vec<u32> {
-        // Room for all: in a component, a list that can grow costs as much as the numbers.
+        // Room for all: whether a list must grow would be asked for each character.
         let mut numbers = vec![NONE; text.len()];
         let count = if is_ascii(text) {
             self.write(text.bytes().map(char::from), &mut numbers)

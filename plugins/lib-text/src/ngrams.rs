@@ -45,12 +45,13 @@ impl<'a> Clipped<'a> {
         // Where the n-grams of the response begin that the references have, and their numbers.
         let mut known = vec![(0, 0); response.len()];
         let (mut count, taken) = take_tokens(&mut left_tokens, &mut known, &response);
-        matches[..order_max.min(1)].fill(taken);
+        let (of_tokens, of_longer) = matches.split_at_mut(order_max.min(1));
+        of_tokens.fill(taken);
 
         // Numbers of the references' n-grams by where they begin: at first those of order 1.
         let mut grams = numbers.to_vec();
         let mut left = vec![0; table.len()];
-        for (n, matches) in (2..).zip(&mut matches[order_max.min(1)..]) {
+        for (n, matches) in (2..).zip(of_longer) {
             if count == 0 {
                 break;
             }

@@ -40,7 +40,7 @@ pub fn split(text: &str) -> impl Iterator<Item = &str> {
 /// What [`split`] gives, as a list: faster than to collect it.
 #[must_use]
 pub fn words(text: &str) -> Vec<&str> {
-    // Room for all: a list that can grow costs more than the words.
+    // Room for all: whether a list must grow would be asked for each word.
     let mut words = vec![""; text.len() / 2 + 1];
     let (mut count, mut start) = (0, 0);
     let mut blank = |at: usize| {

@@ -173,8 +173,8 @@ pub fn tokens_13a(text: &str) -> Vec<&str> {
 fn between_blanks_and_marks(text: &str) -> Vec<&str> {
     let bytes = text.as_bytes();
     let is_digit = |byte: &u8| byte.is_ascii_digit();
-    // Room for all: a list that can grow costs more than the tokens. A token has a byte at least,
-    // and one that is none is written behind the last of them.
+    // Room for all: whether a list must grow would be asked for each token. A token has a byte at
+    // least, and one that is none is written behind the last of them.
     let mut tokens = vec![""; bytes.len() + 1];
     let mut count = 0;
     // Where the next token begins, and up to where everything has been looked at.

@@ -38,12 +38,14 @@ impl Name {
 
     /// A short one at this address.
     fn short(context: &mut LiftContext<'_>, address: usize, length: usize) -> Option<Self> {
-        let is_short = length <= Self::SHORT
-            && matches!(context.options().string_encoding, StringEncoding::Utf8);
+        if !matches!(context.options().string_encoding, StringEncoding::Utf8) {
+            return None;
+        }
         let given = context.memory().get(address..)?.get(..length)?;
         let mut bytes = [0; Self::SHORT];
         bytes.get_mut(..length)?.copy_from_slice(given);
-        (is_short && context.consume_fuel(length).is_ok()).then_some(Self::Short {
+        context.consume_fuel(length).ok()?;
+        Some(Self::Short {
             bytes,
             length: length as u8,
         })
