@@ -1,65 +1,86 @@
 //! The cheapest assignment of rows to columns.
 
+/// A cheapest assignment, and why there is no cheaper one.
+#[derive(Debug)]
+pub struct Assignment {
+    /// By row, each column once.
+    pub columns: Vec<usize>,
+    /// By row. A row's potential and a column's are together at most what that pair costs, and
+    /// all potentials together are what the assignment costs.
+    pub row_potentials: Vec<i32>,
+    /// By column; at most 0.
+    pub column_potentials: Vec<i32>,
+}
+
 /// The column of each row, each column once, such that the sum of their costs is the smallest
 /// (Kuhn 1955, in the form with potentials and shortest paths). There must be no more rows than
 /// columns. Time: rows squared times columns.
 #[must_use]
-pub fn assign(costs: &[i32], rows: usize, columns: usize) -> Vec<usize> {
+pub fn assign(costs: &[i32], rows: usize, columns: usize) -> Assignment {
     debug_assert!(rows <= columns && costs.len() == rows * columns);
     const NONE: usize = usize::MAX;
-    let mut row_potential = vec![0i32; rows];
-    // Of each column, and of one more in which a row stands before it has any.
-    let mut column_potential = vec![0i32; columns + 1];
-    let mut row_of = vec![NONE; columns + 1];
-    let mut nearest = vec![0i32; columns];
-    let mut previous = vec![NONE; columns];
-    let mut reached = vec![false; columns + 1];
+    let mut row_potentials = vec![0; rows];
+    let mut column_potentials = vec![0; columns];
+    let mut row_of = vec![NONE; columns];
+    // The shortest way from the row that is being assigned, and the column before on it.
+    let mut ways = vec![(0, NONE); columns];
+    let mut reached = vec![false; columns];
     for row in 0..rows {
-        row_of[columns] = row;
-        nearest.fill(i32::MAX);
+        ways.fill((i32::MAX, NONE));
         reached.fill(false);
-        let mut at = columns;
-        while row_of[at] != NONE {
-            reached[at] = true;
-            let from = row_of[at];
-            let (mut step, mut next) = (i32::MAX, NONE);
-            let line = &costs[from * columns..][..columns];
-            for column in 0..columns {
-                if reached[column] {
+        let (mut from, mut before, mut length) = (row, NONE, 0);
+        let last = loop {
+            let (mut nearest, mut next) = (i32::MAX, NONE);
+            let spent = length - row_potentials[from];
+            let line = costs[from * columns..][..columns].iter();
+            let line = line.zip(&column_potentials).zip(&reached).zip(&mut ways);
+            for (column, (((cost, potential), reached), way)) in line.enumerate() {
+                if *reached {
                     continue;
                 }
-                let reduced = line[column] - row_potential[from] - column_potential[column];
-                if reduced < nearest[column] {
-                    nearest[column] = reduced;
-                    previous[column] = at;
+                let through = spent + cost - potential;
+                if through < way.0 {
+                    *way = (through, before);
                 }
-                if nearest[column] < step {
-                    (step, next) = (nearest[column], column);
-                }
-            }
-            for column in 0..=columns {
-                if reached[column] {
-                    row_potential[row_of[column]] += step;
-                    column_potential[column] -= step;
-                } else if column < columns {
-                    nearest[column] -= step;
+                if way.0 < nearest {
+                    (nearest, next) = (way.0, column);
                 }
             }
-            at = next;
+            length = nearest;
+            if row_of[next] == NONE {
+                break next;
+            }
+            reached[next] = true;
+            (from, before) = (row_of[next], next);
+        };
+        row_potentials[row] += length;
+        for column in (0..columns).filter(|&column| reached[column]) {
+            let nearer = length - ways[column].0;
+            row_potentials[row_of[column]] += nearer;
+            column_potentials[column] -= nearer;
         }
-        while at != columns {
-            let before = previous[at];
+        let mut at = last;
+        loop {
+            let before = ways[at].1;
+            if before == NONE {
+                break;
+            }
             row_of[at] = row_of[before];
             at = before;
         }
+        row_of[at] = row;
     }
-    let mut column_of = vec![NONE; rows];
-    for (column, &row) in row_of[..columns].iter().enumerate() {
+    let mut assigned = vec![NONE; rows];
+    for (column, &row) in row_of.iter().enumerate() {
         if row != NONE {
-            column_of[row] = column;
+            assigned[row] = column;
         }
     }
-    column_of
+    Assignment {
+        columns: assigned,
+        row_potentials,
+        column_potentials,
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +101,8 @@ mod tests {
             .expect("a free column")
     }
 
-    /// Would catch an assignment that is not the cheapest, or uses a column twice.
+    /// Would catch an assignment that is not the cheapest, or uses a column twice, and potentials
+    /// that don't prove it.
     #[test]
     fn assignments_are_the_cheapest() {
         let mut state = 1u32;
@@ -94,15 +116,21 @@ mod tests {
                     let count = rows * columns;
                     let costs: Vec<i32> = (0..count).map(|_| 10 - next(range) as i32).collect();
                     let found = assign(&costs, rows, columns);
-                    let mut used = found.clone();
+                    let mut used = found.columns.clone();
                     used.sort_unstable();
                     used.dedup();
                     assert_eq!(used.len(), rows);
-                    let places = found.iter().enumerate();
+                    let places = found.columns.iter().enumerate();
                     let sum: i32 = places
                         .map(|(row, column)| costs[row * columns + column])
                         .sum();
                     assert_eq!(sum, cheapest(&costs, rows, columns, 0), "{costs:?}");
+                    let (ours, theirs) = (&found.row_potentials, &found.column_potentials);
+                    assert_eq!(sum, ours.iter().chain(theirs).sum::<i32>());
+                    assert!(theirs.iter().all(|potential| *potential <= 0));
+                    for (place, cost) in costs.iter().enumerate() {
+                        assert!(ours[place / columns] + theirs[place % columns] <= *cost);
+                    }
                 }
             }
         }

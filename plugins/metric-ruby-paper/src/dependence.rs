@@ -5,8 +5,6 @@
 //! handler, the head of a procedure. Names of variables are not part of it, the edges are: so two
 //! programs that differ in names alone have equal graphs.
 
-use std::collections::BTreeSet;
-
 use crate::control::{ALWAYS, CASE, ENTRY, EXIT, Effects, FALSE, Flow, Successor, TRUE};
 use crate::graph::{Dependence, Graph};
 use crate::graph_distance::graph_distance;
@@ -62,7 +60,7 @@ pub fn graph(syntax: &Syntax<'_>, rules: &dyn Rules) -> Option<Graph> {
         rules,
         vertices: Vec::new(),
         names: Numbers::default(),
-        edges: BTreeSet::new(),
+        edges: Vec::new(),
         waiting: vec![(None, vec![0])],
     };
     while let Some((head, body)) = builder.waiting.pop() {
@@ -77,10 +75,15 @@ type Ways = Vec<Successor>;
 /// A vertex before its label is known.
 struct Vertex<'a> {
     tag: &'static str,
-    /// Its tokens, and what those that are names do.
-    tokens: Vec<(&'a str, Option<Role>)>,
+    tokens: Vec<Token<'a>>,
     /// Numbers of its names, in order of first occurrence.
     names: Vec<u32>,
+}
+
+struct Token<'a> {
+    text: &'a str,
+    /// What a name does, and its number.
+    name: Option<(Role, u32)>,
 }
 
 struct Builder<'s, 'a> {
@@ -88,7 +91,7 @@ struct Builder<'s, 'a> {
     rules: &'s dyn Rules,
     vertices: Vec<Vertex<'a>>,
     names: Numbers,
-    edges: BTreeSet<(u32, u32, Dependence)>,
+    edges: Vec<(u32, u32, Dependence)>,
     /// Procedures to come: the vertex of the head, and the statements.
     waiting: Vec<(Option<u32>, Vec<u32>)>,
 }
@@ -144,7 +147,7 @@ impl<'a> Builder<'_, 'a> {
                 procedure.vertices[node as usize],
             );
             if let (Some(from), Some(to)) = ends {
-                self.edges.insert((from, to, Dependence::Control(branch)));
+                self.edges.push((from, to, Dependence::Control(branch)));
             }
         }
         for (reader, setter, variable) in procedure.flow.data_dependences() {
@@ -161,27 +164,25 @@ impl<'a> Builder<'_, 'a> {
                         .unwrap_or(names.len()) as u32
                 };
                 let label = Dependence::Data(place(from), place(to));
-                self.edges.insert((from, to, label));
+                self.edges.push((from, to, label));
             }
         }
         Some(())
     }
 
     /// What a vertex does to variables, by its names with the roles that are wanted.
-    fn effects(&mut self, vertex: u32, wanted: impl Fn(Role) -> bool) -> Effects {
-        let vertex = &self.vertices[vertex as usize];
-        let bound: Vec<&str> = vertex
-            .tokens
-            .iter()
-            .filter(|(_, role)| *role == Some(Role::Bound))
-            .map(|(text, _)| *text)
-            .collect();
+    fn effects(&self, vertex: u32, wanted: impl Fn(Role) -> bool) -> Effects {
+        let tokens = self.vertices[vertex as usize].tokens.iter();
+        let names = tokens.filter_map(|token| token.name);
+        let is_bound = |name: u32| {
+            let mut names = names.clone();
+            names.any(|(role, other)| role == Role::Bound && other == name)
+        };
         let mut effects = Effects::default();
-        for &(text, role) in &vertex.tokens {
-            let Some(role) = role.filter(|role| wanted(*role) && !bound.contains(&text)) else {
+        for (role, name) in names.clone().filter(|(role, _)| wanted(*role)) {
+            if is_bound(name) {
                 continue;
-            };
-            let name = self.names.of(text);
+            }
             if matches!(role, Role::Use | Role::Update | Role::Change) {
                 effects.uses.push(name);
             }
@@ -222,14 +223,14 @@ impl<'a> Builder<'_, 'a> {
             for leaf in self.syntax.leaves(part) {
                 let text = self.syntax.text(leaf);
                 let role = self.rules.role(self.syntax, leaf);
-                if role.is_some() {
-                    let name = self.names.of(text);
-                    if !vertex.names.contains(&name) {
-                        vertex.names.push(name);
-                    }
+                let name = role.map(|role| (role, self.names.of(text)));
+                if let Some((_, name)) = name
+                    && !vertex.names.contains(&name)
+                {
+                    vertex.names.push(name);
                 }
                 if !matches!(text, ";" | "") {
-                    vertex.tokens.push((text, role));
+                    vertex.tokens.push(Token { text, name });
                 }
             }
         }
@@ -468,37 +469,37 @@ impl<'a> Builder<'_, 'a> {
 
     /// Labels: the tag and the tokens, with a variable's number in place of its name.
     fn finish(mut self) -> Graph {
-        let mut variables = BTreeSet::new();
-        for vertex in &self.vertices {
-            for (text, role) in &vertex.tokens {
-                if matches!(
-                    role,
-                    Some(Role::Define | Role::Update | Role::Parameter | Role::Bound)
-                ) {
-                    variables.insert(*text);
-                }
+        let mut is_variable = vec![false; self.names.count()];
+        for token in self.vertices.iter().flat_map(|vertex| &vertex.tokens) {
+            if let Some((Role::Define | Role::Update | Role::Parameter | Role::Bound, name)) =
+                token.name
+            {
+                is_variable[name as usize] = true;
             }
         }
         let mut labels = Vec::with_capacity(self.vertices.len());
         for vertex in &self.vertices {
             let mut label = vertex.tag.to_owned();
-            for (text, role) in &vertex.tokens {
+            for token in &vertex.tokens {
                 if !label.is_empty() {
                     label.push(' ');
                 }
-                if role.is_some() && variables.contains(text) {
-                    let name = self.names.of(text);
-                    let place = vertex.names.iter().position(|other| *other == name);
-                    label.push_str(&format!("${}", place.unwrap_or_default()));
-                } else {
-                    label.push_str(text);
+                match token.name {
+                    Some((_, name)) if is_variable[name as usize] => {
+                        let place = vertex.names.iter().position(|other| *other == name);
+                        label.push('$');
+                        label.push_str(&place.unwrap_or_default().to_string());
+                    }
+                    _ => label.push_str(token.text),
                 }
             }
             labels.push(label);
         }
+        self.edges.sort_unstable();
+        self.edges.dedup();
         Graph {
             vertices: labels,
-            edges: self.edges.into_iter().collect(),
+            edges: self.edges,
         }
     }
 }

@@ -16,4 +16,9 @@ impl Numbers {
         self.0.insert(text.into(), number);
         number
     }
+
+    /// How many have been given out.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
 }

@@ -44,7 +44,7 @@ impl Grammar {
 pub struct Node {
     /// `identifier`, `if_statement`, `+`, …
     pub kind: &'static str,
-    /// What it is to its parent; empty for nothing in particular.
+    /// What a named one is to its parent; empty for nothing in particular.
     pub field: &'static str,
     /// First byte in the source.
     pub start: u32,
@@ -92,7 +92,8 @@ impl<'a> Syntax<'a> {
             let node = cursor.node();
             let index = syntax.nodes.len() as u32;
             let kind = grammar.kinds[usize::from(node.kind_id())];
-            let field = cursor.field_id().map_or(0, |field| field.get());
+            let field = if kind.named { cursor.field_id() } else { None };
+            let field = field.map_or(0, |field| field.get());
             syntax.nodes.push(Node {
                 kind: kind.name,
                 field: grammar.fields[usize::from(field)],
