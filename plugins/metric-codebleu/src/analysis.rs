@@ -98,8 +98,7 @@ impl Analyser {
     #[must_use]
     pub fn new(language: &'static Language, mode: Mode) -> Option<Self> {
         let grammar = (language.parser)();
-        let mut parser = Parser::new();
-        parser.set_language(&grammar).ok()?;
+        let parser = rlhf_parser::parser(&grammar).ok()?;
         let kinds = Grammar::new(&grammar);
         Some(Self {
             language,

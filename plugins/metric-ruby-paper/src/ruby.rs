@@ -43,8 +43,7 @@ impl Comparer {
     pub fn new(place: usize) -> Option<Self> {
         let language = &LANGUAGES[place];
         let grammar = (language.parser)();
-        let mut parser = Parser::new();
-        parser.set_language(&grammar).ok()?;
+        let parser = rlhf_parser::parser(&grammar).ok()?;
         Some(Self {
             language,
             parser,
