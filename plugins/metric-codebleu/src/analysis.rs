@@ -98,7 +98,8 @@ impl Analyser {
     #[must_use]
     pub fn new(language: &'static Language, mode: Mode) -> Option<Self> {
         let grammar = (language.parser)();
-        let parser = rlhf_parser::parser(&grammar).ok()?;
+        let mut parser = Parser::new();
+        parser.set_language(&grammar).ok()?;
         let kinds = Grammar::new(&grammar);
         Some(Self {
             language,

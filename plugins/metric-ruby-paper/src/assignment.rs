@@ -4,7 +4,7 @@
 #[derive(Debug)]
 pub struct Assignment {
     /// By row, each column once.
-    pub columns: Vec<usize>,
+    pub column_of: Vec<usize>,
     /// By row. A row's potential and a column's are together at most what that pair costs, and
     /// all potentials together are what the assignment costs.
     pub row_potentials: Vec<i32>,
@@ -12,8 +12,8 @@ pub struct Assignment {
     pub column_potentials: Vec<i32>,
 }
 
-/// The column of each row, each column once, such that the sum of their costs is the smallest
-/// (Kuhn 1955, in the form with potentials and shortest paths). There must be no more rows than
+/// The assignment of a column to each row whose costs have the smallest sum (Kuhn 1955, in the
+/// form with potentials and shortest paths). There must be no more rows than
 /// columns. Time: rows squared times columns.
 #[must_use]
 pub fn assign(costs: &[i32], rows: usize, columns: usize) -> Assignment {
@@ -60,24 +60,20 @@ pub fn assign(costs: &[i32], rows: usize, columns: usize) -> Assignment {
             column_potentials[column] -= nearer;
         }
         let mut at = last;
-        loop {
-            let before = ways[at].1;
-            if before == NONE {
-                break;
-            }
-            row_of[at] = row_of[before];
-            at = before;
+        while ways[at].1 != NONE {
+            row_of[at] = row_of[ways[at].1];
+            at = ways[at].1;
         }
         row_of[at] = row;
     }
-    let mut assigned = vec![NONE; rows];
+    let mut column_of = vec![NONE; rows];
     for (column, &row) in row_of.iter().enumerate() {
         if row != NONE {
-            assigned[row] = column;
+            column_of[row] = column;
         }
     }
     Assignment {
-        columns: assigned,
+        column_of,
         row_potentials,
         column_potentials,
     }
@@ -116,11 +112,11 @@ mod tests {
                     let count = rows * columns;
                     let costs: Vec<i32> = (0..count).map(|_| 10 - next(range) as i32).collect();
                     let found = assign(&costs, rows, columns);
-                    let mut used = found.columns.clone();
+                    let mut used = found.column_of.clone();
                     used.sort_unstable();
                     used.dedup();
                     assert_eq!(used.len(), rows);
-                    let places = found.columns.iter().enumerate();
+                    let places = found.column_of.iter().enumerate();
                     let sum: i32 = places
                         .map(|(row, column)| costs[row * columns + column])
                         .sum();

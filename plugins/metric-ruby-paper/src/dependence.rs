@@ -60,6 +60,7 @@ pub fn graph(syntax: &Syntax<'_>, rules: &dyn Rules) -> Option<Graph> {
         rules,
         vertices: Vec::new(),
         names: Numbers::default(),
+        met_in: Vec::new(),
         edges: Vec::new(),
         waiting: vec![(None, vec![0])],
     };
@@ -76,8 +77,16 @@ type Ways = Vec<Successor>;
 struct Vertex<'a> {
     tag: &'static str,
     tokens: Vec<Token<'a>>,
-    /// Numbers of its names, in order of first occurrence.
-    names: Vec<u32>,
+    /// Its names in order of their numbers, and the place of each among them by first occurrence.
+    names: Vec<(u32, u32)>,
+}
+
+impl Vertex<'_> {
+    /// The place of a name; behind the last one's if it isn't here.
+    fn place(&self, name: u32) -> u32 {
+        let found = self.names.binary_search_by_key(&name, |(name, _)| *name);
+        found.map_or(self.names.len() as u32, |at| self.names[at].1)
+    }
 }
 
 struct Token<'a> {
@@ -91,6 +100,8 @@ struct Builder<'s, 'a> {
     rules: &'s dyn Rules,
     vertices: Vec<Vertex<'a>>,
     names: Numbers,
+    /// By name: the vertex it was met in last.
+    met_in: Vec<usize>,
     edges: Vec<(u32, u32, Dependence)>,
     /// Procedures to come: the vertex of the head, and the statements.
     waiting: Vec<(Option<u32>, Vec<u32>)>,
@@ -156,13 +167,7 @@ impl<'a> Builder<'_, 'a> {
                 procedure.vertices[reader as usize],
             );
             if let (Some(from), Some(to)) = ends {
-                let place = |vertex: u32| {
-                    let names = &self.vertices[vertex as usize].names;
-                    names
-                        .iter()
-                        .position(|name| *name == variable)
-                        .unwrap_or(names.len()) as u32
-                };
+                let place = |vertex: u32| self.vertices[vertex as usize].place(variable);
                 let label = Dependence::Data(place(from), place(to));
                 self.edges.push((from, to, label));
             }
@@ -174,13 +179,16 @@ impl<'a> Builder<'_, 'a> {
     fn effects(&self, vertex: u32, wanted: impl Fn(Role) -> bool) -> Effects {
         let tokens = self.vertices[vertex as usize].tokens.iter();
         let names = tokens.filter_map(|token| token.name);
-        let is_bound = |name: u32| {
-            let mut names = names.clone();
-            names.any(|(role, other)| role == Role::Bound && other == name)
-        };
+        let is_bound = |(role, _): &(Role, u32)| *role == Role::Bound;
+        let mut bound: Vec<u32> = names
+            .clone()
+            .filter(is_bound)
+            .map(|(_, name)| name)
+            .collect();
+        bound.sort_unstable();
         let mut effects = Effects::default();
-        for (role, name) in names.clone().filter(|(role, _)| wanted(*role)) {
-            if is_bound(name) {
+        for (role, name) in names.filter(|(role, _)| wanted(*role)) {
+            if bound.binary_search(&name).is_ok() {
                 continue;
             }
             if matches!(role, Role::Use | Role::Update | Role::Change) {
@@ -225,15 +233,16 @@ impl<'a> Builder<'_, 'a> {
                 let role = self.rules.role(self.syntax, leaf);
                 let name = role.map(|role| (role, self.names.of(text)));
                 if let Some((_, name)) = name
-                    && !vertex.names.contains(&name)
+                    && self.is_new(name)
                 {
-                    vertex.names.push(name);
+                    vertex.names.push((name, vertex.names.len() as u32));
                 }
                 if !matches!(text, ";" | "") {
                     vertex.tokens.push(Token { text, name });
                 }
             }
         }
+        vertex.names.sort_unstable();
         self.vertices.push(vertex);
         let vertex = self.vertices.len() as u32 - 1;
         let effects = self.effects(vertex, |role| role != Role::Parameter);
@@ -241,6 +250,15 @@ impl<'a> Builder<'_, 'a> {
         procedure.vertices.push(Some(vertex));
         connect(&mut procedure.flow, ways, node);
         Some(node)
+    }
+
+    /// Whether the vertex that comes next meets a name for the first time.
+    fn is_new(&mut self, name: u32) -> bool {
+        let next = self.vertices.len();
+        if name as usize >= self.met_in.len() {
+            self.met_in.resize(self.names.count(), usize::MAX);
+        }
+        std::mem::replace(&mut self.met_in[name as usize], next) != next
     }
 
     fn statements(
@@ -470,10 +488,12 @@ impl<'a> Builder<'_, 'a> {
     /// Labels: the tag and the tokens, with a variable's number in place of its name.
     fn finish(mut self) -> Graph {
         let mut is_variable = vec![false; self.names.count()];
-        for token in self.vertices.iter().flat_map(|vertex| &vertex.tokens) {
-            if let Some((Role::Define | Role::Update | Role::Parameter | Role::Bound, name)) =
-                token.name
-            {
+        let tokens = self.vertices.iter().flat_map(|vertex| &vertex.tokens);
+        for (role, name) in tokens.filter_map(|token| token.name) {
+            if matches!(
+                role,
+                Role::Define | Role::Update | Role::Parameter | Role::Bound
+            ) {
                 is_variable[name as usize] = true;
             }
         }
@@ -486,9 +506,8 @@ impl<'a> Builder<'_, 'a> {
                 }
                 match token.name {
                     Some((_, name)) if is_variable[name as usize] => {
-                        let place = vertex.names.iter().position(|other| *other == name);
                         label.push('$');
-                        label.push_str(&place.unwrap_or_default().to_string());
+                        label.push_str(&vertex.place(name).to_string());
                     }
                     _ => label.push_str(token.text),
                 }

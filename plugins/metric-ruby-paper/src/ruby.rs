@@ -43,7 +43,8 @@ impl Comparer {
     pub fn new(place: usize) -> Option<Self> {
         let language = &LANGUAGES[place];
         let grammar = (language.parser)();
-        let parser = rlhf_parser::parser(&grammar).ok()?;
+        let mut parser = Parser::new();
+        parser.set_language(&grammar).ok()?;
         Some(Self {
             language,
             parser,

@@ -151,6 +151,29 @@ fn large_graphs_have_an_upper_bound() {
     }
 }
 
+/// Would catch names of a statement that are taken for one another, or mistaken for new ones,
+/// where there are thousands: then these graphs would differ.
+#[test]
+fn long_statements_see_through_names() {
+    let program = |name: &str, swapped: bool| {
+        let names: Vec<String> = (0..5_000).map(|at| format!("{name}{at}")).collect();
+        let mut read = names.clone();
+        if swapped {
+            read.swap(4_000, 4_001);
+        }
+        let (head, body) = (names.join(", "), read.join(", "));
+        format!("def f({head}):\n    return [{body}, {body}]\n")
+    };
+    let one = program("a", false);
+    let value = |other: &str| {
+        score(Level::Graph, "python", &one, other)
+            .expect("a graph")
+            .value
+    };
+    assert_eq!(value(&program("b", false)), 1.0);
+    assert!(value(&program("b", true)) < 1.0);
+}
+
 /// Would catch a panic or a number out of range.
 #[test]
 fn odd_texts_have_scores() {

@@ -11,7 +11,7 @@ use crate::workspace::{root, shown, target_dir};
 
 /// Compiles `source` as the crate `package`, whose manifest goes to
 /// `folder/package`. Its dependencies' builds are shared with the plugins',
-/// unless `rustflags` differ from theirs, which are none.
+/// unless there are `rustflags`: they stand in place of those of `.cargo/config.toml`.
 ///
 /// # Errors
 /// It doesn't compile, or the folder can't be written.

@@ -1,23 +1,24 @@
-// What tree-sitter's own C (src/lib.c, tried with 0.22.6) is told before it is compiled: nothing
-// that changes what it does, but fewer calls, and none through pointers, where a component spends
-// its time.
+// What tree-sitter's own C (src/lib.c, tried with 0.22.6) is told before it is compiled: to call
+// less, and not through pointers, which is where a component spends its time.
 
 #include <stdlib.h>
 
 // `alloc.h` lets these be defined; otherwise each goes through a pointer to a function that calls
-// the C library's. So `ts_set_allocator` has no effect in components.
-static inline void *rlhf_whole(void *piece, size_t bytes) {
-  if (!piece && bytes > 0) abort();
+// the C library's. So `ts_set_allocator` must not be called in components: pieces would be freed
+// by another allocator than they come from. Without memory this ends without a message; nothing
+// is what one asks for with a size of 0 alone.
+static inline void *rlhf_piece(void *piece, size_t wanted) {
+  if (!piece && wanted > 0) abort();
   return piece;
 }
 static inline void *rlhf_malloc(size_t bytes) {
-  return rlhf_whole(malloc(bytes), bytes);
+  return rlhf_piece(malloc(bytes), bytes);
 }
 static inline void *rlhf_calloc(size_t count, size_t bytes) {
-  return rlhf_whole(calloc(count, bytes), count);
+  return rlhf_piece(calloc(count, bytes), count);
 }
 static inline void *rlhf_realloc(void *piece, size_t bytes) {
-  return rlhf_whole(realloc(piece, bytes), bytes);
+  return rlhf_piece(realloc(piece, bytes), bytes);
 }
 #define ts_malloc rlhf_malloc
 #define ts_calloc rlhf_calloc

@@ -161,11 +161,10 @@ pub struct Bound {
     pub least: u32,
     /// The way to map it that the bound comes from.
     pub mapping: Mapping,
-    /// What it costs at least if the first open vertex of `a` is mapped to this one of `b`. Below
-    /// 0 this says nothing.
-    pub mapped: Vec<i32>,
+    /// By open vertices of `b`: what all costs at least if the first of `a` is mapped to this one.
+    pub if_mapped: Vec<u32>,
     /// And if it is deleted.
-    pub deleted: i32,
+    pub if_deleted: u32,
 }
 
 impl Bound {
@@ -192,7 +191,7 @@ impl Bound {
         let assignment = assign(&costs, few, many);
         let mut mapping = partial.mapping.clone();
         let mut least = all;
-        for (one, &other) in assignment.columns.iter().enumerate() {
+        for (one, &other) in assignment.column_of.iter().enumerate() {
             let cost = costs[one * many + other];
             least += cost;
             if cost < 0 {
@@ -200,20 +199,96 @@ impl Bound {
                 mapping[partial.open_a[row]] = Some(partial.open_b[column]);
             }
         }
-        // Without two vertices the potentials of the others are still a bound for what they cost.
+        // Without two vertices the potentials of the others still bound what these save: to be left
+        // out saves nothing, no cost is above that, and no potential of the longer side is above 0.
         let (of_a, of_b) = if across {
             (assignment.row_potentials, assignment.column_potentials)
         } else {
             (assignment.column_potentials, assignment.row_potentials)
         };
-        let deleted = least - of_a[0];
+        let if_deleted = least - of_a[0];
+        let if_mapped = |column| if_deleted - of_b[column] + saved(0, column);
         Self {
             least: least as u32,
             mapping,
-            mapped: (0..columns)
-                .map(|column| deleted - of_b[column] + saved(0, column))
+            if_mapped: (0..columns)
+                .map(|column| if_mapped(column).max(0) as u32)
                 .collect(),
-            deleted,
+            if_deleted: if_deleted.max(0) as u32,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Dependence, Graph};
+    use crate::graph_distance::graph_distance;
+
+    /// What the cheapest way to complete a mapping costs, by trying all.
+    fn cheapest(pair: &Pair, edges: &mut Edges, partial: &Partial) -> u32 {
+        if partial.open_a.is_empty() {
+            let open = Open::new(edges, partial);
+            return partial.cost + open.inserted.iter().sum::<u32>();
+        }
+        let columns = (0..partial.open_b.len()).map(Some);
+        let ways = columns
+            .chain([None])
+            .map(|column| cheapest(pair, edges, &partial.extended(pair, column)));
+        ways.min().expect("a vertex can be deleted")
+    }
+
+    /// Would catch a bound above what it bounds, for a whole or for one way to map a vertex, in
+    /// graphs of which either is the larger one; and a distance that isn't the smallest.
+    #[test]
+    fn no_way_costs_less_than_its_bound() {
+        let mut state = 1u32;
+        let mut next = |end: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) % end
+        };
+        let mut sharper = 0;
+        for _ in 0..400 {
+            let [a, b] = [0; 2].map(|_| {
+                let count = next(6);
+                let mut graph = Graph {
+                    vertices: (0..count).map(|_| next(3).to_string()).collect(),
+                    edges: Vec::new(),
+                };
+                for place in 0..count * count {
+                    for label in [Dependence::Control(1), Dependence::Data(0, next(2))] {
+                        if next(3) == 0 {
+                            graph.edges.push((place / count, place % count, label));
+                        }
+                    }
+                }
+                graph
+            });
+            let pair = Pair::new(&a, &b);
+            let mut edges = Edges::new(&pair);
+            let order: Vec<usize> = (0..pair.a.count()).collect();
+            let start = Partial::new(&pair, &order);
+            let best = cheapest(&pair, &mut edges, &start);
+            let distance = graph_distance(&a, &b);
+            assert_eq!((2 * distance.edits, distance.exact), (best, true));
+            let mut partial = start;
+            while !partial.open_a.is_empty() {
+                let open = Open::new(&mut edges, &partial);
+                let bound = Bound::new(&partial, &open);
+                assert!(partial.cost + bound.least <= cheapest(&pair, &mut edges, &partial));
+                let columns = (0..partial.open_b.len()).map(Some);
+                let choices: Vec<Option<usize>> = columns.chain([None]).collect();
+                for &column in &choices {
+                    let next = partial.extended(&pair, column);
+                    let least = column.map_or(bound.if_deleted, |column| bound.if_mapped[column]);
+                    assert!(partial.cost + least <= cheapest(&pair, &mut edges, &next));
+                    sharper += u32::from(least > bound.least);
+                }
+                let choice = choices[next(choices.len() as u32) as usize];
+                partial = partial.extended(&pair, choice);
+            }
+        }
+        // Bounds that say no more than the whole one's rule nothing out.
+        assert!(sharper > 1_000, "{sharper}");
     }
 }

@@ -7,8 +7,8 @@ use self::bound::{Bound, Edges, Open};
 use self::partial::{Mapping, Partial};
 use crate::graph::{Graph, Pair};
 
-/// Steps that the search for the exact distance may take. Chosen: some milliseconds.
-const STEPS_MAX: u64 = 6_000_000;
+/// Steps that the search for the exact distance may take. Chosen: some 10 ms as component.
+const STEPS_MAX: u64 = 12_000_000;
 
 /// Vertices up to which the bounds are computed by assignment, which takes the third power.
 const ASSIGNED_MAX: usize = 200;
@@ -108,7 +108,8 @@ impl<'p> Search<'p> {
         self.explore(&start)
     }
 
-    /// Tries all ways to complete a mapping. Whether there was time for all.
+    /// Tries all ways to complete a mapping. Whether there was time for all; otherwise the search
+    /// is over.
     fn explore(&mut self, partial: &Partial) -> bool {
         let (rows, columns) = (partial.open_a.len(), partial.open_b.len());
         if rows == 0 {
@@ -131,15 +132,11 @@ impl<'p> Search<'p> {
             .collect();
         choices.push((open.deleted[0], None));
         choices.sort_by_key(|choice| choice.0);
-        let mut complete = true;
-        for (_, column) in choices {
-            let least = column.map_or(bound.deleted, |column| bound.mapped[column]);
-            if !self.is_hopeless(partial.cost.saturating_add_signed(least)) {
-                let next = partial.extended(self.pair, column);
-                complete &= self.explore(&next);
-            }
-        }
-        complete
+        choices.into_iter().all(|(_, column)| {
+            let least = column.map_or(bound.if_deleted, |column| bound.if_mapped[column]);
+            self.is_hopeless(partial.cost + least)
+                || self.explore(&partial.extended(self.pair, column))
+        })
     }
 
     /// Whether a way that costs at least this is no better than the best; a whole way has an even
