@@ -327,6 +327,8 @@ fn main() {
         );
         std::process::exit(2);
     }
+    // Times of other pairs are other times.
+    println!("{} pairs of {}", pairs().len(), pairs_file().display());
     let is_wanted = |name| named.is_empty() || named.iter().any(|one| one == name);
     let mut peer =
         bench::peer("plugins_peer.py").map(|mut command| Process::start(command.arg(pairs_file())));
