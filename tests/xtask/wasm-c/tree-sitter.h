@@ -5,8 +5,8 @@
 
 // `alloc.h` lets these be defined; otherwise each goes through a pointer to a function that calls
 // the C library's. So `ts_set_allocator` must not be called in components: pieces would be freed
-// by another allocator than they come from. Without memory this ends without a message; nothing
-// is what one asks for with a size of 0 alone.
+// by another allocator than they come from. Without memory this ends without a message; only
+// pieces of no bytes may be NULL.
 static inline void *rlhf_piece(void *piece, size_t wanted) {
   if (!piece && wanted > 0) abort();
   return piece;

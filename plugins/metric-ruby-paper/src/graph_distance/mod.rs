@@ -81,36 +81,32 @@ fn in_order(pair: &Pair) -> Mapping {
 /// yet counts half for each.
 struct Search<'p> {
     pair: &'p Pair,
-    /// Vertices of `a` in the order in which they are mapped.
-    order: Vec<usize>,
     best: u32,
     steps: u64,
-    edges: Edges,
 }
 
 impl<'p> Search<'p> {
     fn new(pair: &'p Pair) -> Self {
-        // Vertices with many edges first: what they are mapped to says most about the rest.
-        let mut order: Vec<usize> = (0..pair.a.count()).collect();
-        order.sort_by_key(|&vertex| std::cmp::Reverse(pair.a.neighbours[vertex].len()));
         Self {
             pair,
-            order,
             best: u32::MAX,
             steps: 0,
-            edges: Edges::new(pair),
         }
     }
 
     /// Whether all mappings that could be better have been tried.
     fn run(&mut self) -> bool {
-        let start = Partial::new(self.pair, &self.order);
-        self.explore(&start)
+        // Vertices with many edges first: what they are mapped to says most about the rest.
+        let a = &self.pair.a;
+        let mut order: Vec<usize> = (0..a.count()).collect();
+        order.sort_by_key(|&vertex| std::cmp::Reverse(a.neighbours[vertex].len()));
+        let start = Partial::new(self.pair, &order);
+        self.explore(&start, &mut Edges::new(self.pair))
     }
 
     /// Tries all ways to complete a mapping. Whether there was time for all; otherwise the search
     /// is over.
-    fn explore(&mut self, partial: &Partial) -> bool {
+    fn explore(&mut self, partial: &Partial, edges: &mut Edges) -> bool {
         let (rows, columns) = (partial.open_a.len(), partial.open_b.len());
         if rows == 0 {
             self.keep(&partial.mapping);
@@ -118,7 +114,7 @@ impl<'p> Search<'p> {
         }
         let (few, many) = (rows.min(columns) as u64, rows.max(columns) as u64);
         self.steps += few * few * many + 8 * few * many + many;
-        let open = Open::new(&mut self.edges, partial);
+        let open = Open::new(edges, partial);
         let bound = Bound::new(partial, &open);
         self.keep(&bound.mapping);
         if self.is_hopeless(partial.cost + bound.least) {
@@ -135,7 +131,7 @@ impl<'p> Search<'p> {
         choices.into_iter().all(|(_, column)| {
             let least = column.map_or(bound.if_deleted, |column| bound.if_mapped[column]);
             self.is_hopeless(partial.cost + least)
-                || self.explore(&partial.extended(self.pair, column))
+                || self.explore(&partial.extended(self.pair, column), edges)
         })
     }
 
